@@ -1,0 +1,52 @@
+# Each target sets up what it needs; the second time that takes no time.
+#
+#   make setup   virtual environment, dependencies, the model of the quick start
+#   make demo    the whole loop on a generated sales database; KEEP=1 leaves it up, MODEL=… another base
+#   make up      the platform on this machine until Ctrl-C; ARGS="--port 0" and the like go to it
+#   make test    the test suite        make lint    style and layers        make proof    the slow proofs
+
+PYTHON ?= python3
+MODEL ?= smollm2-135m
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup demo demo-short up test lint proof
+.DELETE_ON_ERROR:
+
+# The model is looked for each time (a moment): the store is shared by all clones of a user.
+setup: $(INSTALLED)
+	@$(BIN)/tuneyard models fetch $(MODEL)
+
+# install_seconds is what the demo reports as the time of the installation.
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Tuneyard needs Python 3.11 or newer; '$(PYTHON)' is not. Try: make PYTHON=python3.11" >&2; \
+	  exit 2; }
+	@begun=$$(date +%s); set -e; \
+	  $(PYTHON) -m venv $(VENV); \
+	  $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+	    -c requirements.lock -e '.[worker,dev]'; \
+	  $(BIN)/tuneyard models fetch $(MODEL); \
+	  echo $$(( $$(date +%s) - begun )) > $(VENV)/install_seconds
+	@touch $@
+
+demo: setup
+	@$(BIN)/tuneyard demo --model $(MODEL) $(if $(KEEP),--keep)
+
+demo-short: setup
+	@$(BIN)/tuneyard demo --model $(MODEL) --short
+
+up: setup
+	@exec $(BIN)/tuneyard up $(ARGS)
+
+test: setup
+	@$(BIN)/python -m pytest -m "not slow"
+
+proof: setup
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports

@@ -1,0 +1,68 @@
+"""What endpoints ask for: a session, who is asking, a page."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from fastapi import Depends, Query, Request
+from sqlalchemy.orm import Session
+
+from core.accounts.service import Principal, authenticate, touch_key
+from core.db import get_database
+from core.errors import Unauthenticated
+from core.pages import PageQuery
+from core.settings import Settings, get_settings
+
+
+def get_session() -> Iterator[Session]:
+    """A transaction that commits before the response is sent (`scope="function"`)."""
+    with get_database().transaction() as session:
+        yield session
+
+
+def get_reader() -> Iterator[Session]:
+    with get_database().reading() as session:
+        yield session
+
+
+SessionDep = Annotated[Session, Depends(get_session, scope="function")]
+ReadDep = Annotated[Session, Depends(get_reader, scope="function")]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+
+
+def get_principal(request: Request) -> Principal:
+    """The holder of the request's key, or 401."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        raise Unauthenticated("Send 'Authorization: Bearer <key>' with a key of this platform.")
+    database = get_database()
+    with database.reading() as session:
+        principal, stale = authenticate(session, secret.strip())
+    if stale:
+        with database.transaction() as session:
+            touch_key(session, principal.key_id)
+    return principal
+
+
+def get_reading_principal(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
+    principal.require("read")
+    return principal
+
+
+def get_writing_principal(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
+    principal.require("write")
+    return principal
+
+
+Reader = Annotated[Principal, Depends(get_reading_principal)]
+Writer = Annotated[Principal, Depends(get_writing_principal)]
+
+
+def get_page(
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> PageQuery:
+    return PageQuery(after=after, limit=limit, order=order)
+
+
+PageDep = Annotated[PageQuery, Depends(get_page)]

@@ -1,0 +1,79 @@
+"""Core error -> status code and body: one table. Every error has the same four keys."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from core import errors
+
+log = logging.getLogger(__name__)
+
+# The type is OpenAI's word for the kind; a client's SDK raises by the status.
+STATUS: dict[type[errors.TuneyardError], tuple[int, str]] = {
+    errors.Unauthenticated: (401, "authentication_error"),
+    errors.Forbidden: (403, "permission_error"),
+    errors.NotFound: (404, "invalid_request_error"),
+    errors.TooLarge: (413, "invalid_request_error"),
+    # Not 409: the SDK would send the same request twice more.
+    errors.WrongState: (400, "invalid_request_error"),
+    errors.InvalidInput: (400, "invalid_request_error"),
+    errors.Unavailable: (503, "server_error"),
+    errors.TuneyardError: (400, "invalid_request_error"),
+}
+
+
+def error_body(message: str, kind: str, *, param: str | None, code: str | None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(errors.TuneyardError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(Exception, _broken)
+
+
+def _refused(request: Request, error: errors.TuneyardError) -> JSONResponse:
+    status, kind = next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+    body = error_body(error.message, kind, param=error.param, code=error.code)
+    return JSONResponse(body, status)
+
+
+def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    """A field that does not fit: 400, with its place in `param`."""
+    first = error.errors()[0]
+    # The first part is where it stood (body, query); the second of a job's is its type's name.
+    place = ".".join(str(part) for part in first["loc"][1:])
+    wrong = f"{place}: {first['msg']}" if place else first["msg"]
+    body = error_body(wrong, "invalid_request_error", param=place or None, code=first["type"])
+    return JSONResponse(body, 400)
+
+
+def _http(request: Request, error: HTTPException) -> JSONResponse:
+    kind = "invalid_request_error" if error.status_code < 500 else "server_error"
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    body = error_body(message, kind, param=None, code=None)
+    return JSONResponse(body, error.status_code, headers=error.headers)
+
+
+def _database_away(request: Request, error: OperationalError) -> JSONResponse:
+    log.error("database: %s", error)
+    body = error_body(
+        "The platform's database does not answer just now; try again in a moment.",
+        "server_error",
+        param=None,
+        code="unavailable",
+    )
+    return JSONResponse(body, 503, headers={"Retry-After": "5"})
+
+
+def _broken(request: Request, error: Exception) -> JSONResponse:
+    log.exception("unexpected error in %s %s", request.method, request.url.path)
+    message = "An unexpected error; the server's log has it under this request's x-request-id."
+    return JSONResponse(error_body(message, "server_error", param=None, code="internal"), 500)

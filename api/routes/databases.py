@@ -1,0 +1,105 @@
+"""`/v1/databases`: the databases that questions are about."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from api.deps import PageDep, ReadDep, Reader, Writer
+from api.schemas.common import ListBody, list_body
+from api.schemas.resources import DatabaseShape, database_shape
+from api.uploads import Form, SizeGuard, read_form
+from core.databases import service
+from core.databases.models import TargetDatabase
+from core.db import get_database
+from core.pages import read_page
+from core.settings import get_settings
+from core.sql.execute import SqlRunner
+from core.storage import get_storage
+
+router = APIRouter(prefix="/databases", tags=["databases"])
+
+SQLITE_MAGIC = b"SQLite format 3\x00"
+
+
+@router.post("", status_code=201)
+async def register_database(request: Request, principal: Writer) -> DatabaseShape:
+    """Register a SQLite file: multipart with `file` and an optional `name`."""
+    limit = get_settings().max_database_bytes
+    form = await read_form(
+        request,
+        lambda _: SizeGuard(max_bytes=limit, magic=SQLITE_MAGIC, expected="SQLite database"),
+    )
+    return await run_in_threadpool(_register, principal.project_id, form)
+
+
+def _register(project_id: str, form: Form) -> DatabaseShape:
+    path, _ = form.require_file()
+    try:
+        schema, stored = service.inspect_upload(path)
+        key = service.store_upload(project_id, path)
+        name = form.fields.get("name") or form.filename.rsplit(".", 1)[0]
+        try:
+            with get_database().transaction() as session:
+                row = service.register_sqlite(
+                    session, project_id, name=name, schema=schema, stored=stored, storage_key=key
+                )
+                return database_shape(row)
+        except BaseException:
+            get_storage().delete(key)
+            raise
+    finally:
+        form.discard()
+
+
+@router.get("")
+def list_databases(session: ReadDep, principal: Reader, page: PageDep) -> ListBody[DatabaseShape]:
+    query = select(TargetDatabase).where(TargetDatabase.project_id == principal.project_id)
+    return list_body(read_page(session, query, TargetDatabase.id, page), database_shape)
+
+
+@router.get("/{database_id}")
+def get_one_database(database_id: str, session: ReadDep, principal: Reader) -> DatabaseShape:
+    """A database by id or name."""
+    return database_shape(service.find(session, principal.project_id, database_id))
+
+
+@router.get("/{database_id}/schema")
+def get_schema(database_id: str, session: ReadDep, principal: Reader) -> dict[str, Any]:
+    """Tables, columns, types, keys and samples, and the text that a prompt shows."""
+    row = service.find(session, principal.project_id, database_id)
+    return {"object": "database.schema", **row.schema, "prompt": service.prompt_schema(row)}
+
+
+class QueryBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    sql: str = Field(min_length=1, max_length=100_000)
+
+
+@router.post("/{database_id}/query")
+def query_database(
+    database_id: str, body: QueryBody, session: ReadDep, principal: Reader
+) -> dict[str, Any]:
+    """Run one read-only statement in the sandbox."""
+    path = _local_file(session, principal.project_id, database_id)
+    with SqlRunner(path) as runner:
+        outcome = runner.run(body.sql)
+    error = outcome.error
+    return {
+        "object": "database.result",
+        "columns": list(outcome.columns),
+        "rows": [list(row) for row in outcome.rows],
+        "truncated": outcome.truncated,
+        "seconds": outcome.seconds,
+        "error": None if error is None else {"class": error.klass, "message": error.message},
+    }
+
+
+def _local_file(session: Session, project_id: str, reference: str):
+    row = service.find(session, project_id, reference)
+    target = get_settings().data_dir / "cache" / f"{row.id}.sqlite"
+    return target if target.exists() else get_storage().fetch(row.storage_key, target)

@@ -1,0 +1,107 @@
+"""`/v1/datasets`: upload a file, get a dataset once its prepare job is done."""
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+
+from api.deps import PageDep, ReadDep, Reader, Writer
+from api.schemas.common import ListBody, list_body
+from api.schemas.resources import DatasetShape, dataset_shape
+from api.uploads import Form, read_form
+from core.datasets import service
+from core.datasets.intake import Intake
+from core.datasets.models import Dataset
+from core.db import get_database
+from core.errors import InvalidInput
+from core.files import service as files
+from core.jobs import service as jobs
+from core.jobs.types.prepare import PrepareParams
+from core.pages import read_page
+from core.settings import get_settings
+from core.storage import get_storage
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+JSON_FIELDS = ("mapping", "split", "drop_bad_rows")
+
+
+@router.post("", status_code=202)
+async def create_dataset(request: Request, principal: Writer) -> DatasetShape:
+    """Upload a file and prepare it: multipart with `file`, and beside it `name`, `database`,
+    `format`, `mapping` (JSON), `sql_dialect`, `split` (JSON), `drop_bad_rows`, `model`.
+
+    Answers at once with a dataset that is `processing`; what the stream of bytes shows to be
+    wrong (size, encoding, line length) is refused while it is still coming.
+    """
+    settings = get_settings()
+    form = await read_form(
+        request,
+        lambda filename: Intake(
+            filename,
+            max_bytes=settings.max_upload_bytes,
+            max_line_bytes=settings.max_line_bytes,
+        ),
+    )
+    return await run_in_threadpool(_create, principal.project_id, form)
+
+
+def _create(project_id: str, form: Form) -> DatasetShape:
+    path, stored = form.require_file()
+    try:
+        params = _params(form)
+        key = files.store_upload(project_id, path)
+        try:
+            with get_database().transaction() as session:
+                file = files.create(
+                    session,
+                    project_id,
+                    filename=form.filename,
+                    purpose="fine-tune",
+                    stored=stored,
+                    storage_key=key,
+                )
+                params = params.model_copy(update={"file": file.id})
+                job = jobs.submit(session, project_id, "prepare", params)
+                return dataset_shape(service.of_job(session, job.id))
+        except BaseException:
+            get_storage().delete(key)
+            raise
+    finally:
+        form.discard()
+
+
+def _params(form: Form) -> PrepareParams:
+    given: dict[str, Any] = {name: value for name, value in form.fields.items() if value != ""}
+    given.setdefault("name", form.filename.rsplit(".", 1)[0].lower() or "dataset")
+    for name in JSON_FIELDS:
+        if name in given:
+            given[name] = _json(name, given[name])
+    try:
+        return PrepareParams.model_validate(given | {"file": "pending"})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput(f"{place}: {first['msg']}", param=place) from None
+
+
+def _json(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise InvalidInput(f"{name}: {text[:80]!r} is no JSON.", param=name) from None
+
+
+@router.get("")
+def list_datasets(session: ReadDep, principal: Reader, page: PageDep) -> ListBody[DatasetShape]:
+    query = select(Dataset).where(Dataset.project_id == principal.project_id)
+    return list_body(read_page(session, query, Dataset.id, page), dataset_shape)
+
+
+@router.get("/{dataset_id}")
+def get_one_dataset(dataset_id: str, session: ReadDep, principal: Reader) -> DatasetShape:
+    """A dataset by id or name, with its validation report."""
+    return dataset_shape(service.find(session, principal.project_id, dataset_id))

@@ -1,0 +1,144 @@
+"""`/v1/jobs`: every job of every type, and what it leaves behind."""
+
+from functools import reduce
+from operator import or_
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from sqlalchemy import select
+
+from api.deps import PageDep, ReadDep, Reader, SessionDep, Writer
+from api.schemas.common import ListBody, list_body
+from api.schemas.resources import (
+    AttemptShape,
+    EventShape,
+    JobShape,
+    MetricShape,
+    RowShape,
+    attempt_shape,
+    event_shape,
+    job_shape,
+)
+from core.artifacts.service import of_job as artifacts_of
+from core.jobs import records, service
+from core.jobs.models import Job, JobEvent, Metric, ResultRow
+from core.jobs.status import JobStatus
+from core.jobs.types import TYPES
+from core.jobs.types.base import JobType
+from core.pages import read_page
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+def _request_model(kind: JobType) -> type[BaseModel]:
+    """The body of a submit of one type: `type` tells them apart, `params` is the contract's."""
+    return create_model(
+        f"{kind.name.capitalize()}Request",
+        __config__=ConfigDict(extra="forbid"),
+        type=(Literal[kind.name], ...),
+        params=(kind.params, ...),
+        priority=(Annotated[int, Field(ge=-100, le=100)], 0),
+    )
+
+
+JobRequest = Annotated[
+    reduce(or_, (_request_model(kind) for kind in TYPES)), Field(discriminator="type")
+]
+
+
+@router.post("", status_code=202)
+def submit_job(body: JobRequest, session: SessionDep, principal: Writer) -> JobShape:
+    """Queue a job. What can't run is refused here, with the reason."""
+    job = service.submit(
+        session, principal.project_id, body.type, body.params, priority=body.priority
+    )
+    return job_shape(job)
+
+
+@router.get("")
+def list_jobs(
+    session: ReadDep,
+    principal: Reader,
+    page: PageDep,
+    type: str | None = None,
+    status: JobStatus | None = None,
+) -> ListBody[JobShape]:
+    query = select(Job).where(Job.project_id == principal.project_id)
+    if type is not None:
+        query = query.where(Job.type == type)
+    if status is not None:
+        query = query.where(Job.status == status)
+    return list_body(read_page(session, query, Job.id, page), job_shape)
+
+
+@router.get("/{job_id}")
+def get_job(job_id: str, session: ReadDep, principal: Reader) -> JobShape:
+    job = service.get(session, principal.project_id, job_id)
+    return job_shape(job, artifacts_of(session, job.id))
+
+
+@router.post("/{job_id}/cancel")
+def cancel_job(job_id: str, session: SessionDep, principal: Writer) -> JobShape:
+    """A queued job ends at once, a running one within a heartbeat and the grace."""
+    return job_shape(service.request_cancel(session, principal.project_id, job_id))
+
+
+@router.get("/{job_id}/events")
+def list_events(
+    job_id: str, session: ReadDep, principal: Reader, page: PageDep
+) -> ListBody[EventShape]:
+    service.get(session, principal.project_id, job_id)
+    query = select(JobEvent).where(JobEvent.job_id == job_id)
+    return list_body(read_page(session, query, JobEvent.id, page, cursor=int), event_shape)
+
+
+@router.get("/{job_id}/metrics")
+def list_metrics(
+    job_id: str, session: ReadDep, principal: Reader, page: PageDep
+) -> ListBody[MetricShape]:
+    """Points of the curves by step: train and validation loss, learning rate, gradient norm …"""
+    service.get(session, principal.project_id, job_id)
+    query = select(Metric).where(Metric.job_id == job_id)
+    return list_body(
+        read_page(session, query, Metric.step, page, cursor=int),
+        lambda row: MetricShape(
+            step=row.step, values=row.values, attempt=row.token, created_at=row.created_at
+        ),
+        key="step",
+    )
+
+
+@router.get("/{job_id}/attempts")
+def list_attempts(job_id: str, session: ReadDep, principal: Reader) -> ListBody[AttemptShape]:
+    service.get(session, principal.project_id, job_id)
+    rows = [attempt_shape(row) for row in records.attempts(session, job_id)]
+    ids = [str(row.number) for row in rows]
+    return ListBody(
+        data=rows,
+        has_more=False,
+        first_id=ids[0] if ids else None,
+        last_id=ids[-1] if ids else None,
+    )
+
+
+@router.get("/{job_id}/results")
+def list_results(
+    job_id: str, session: ReadDep, principal: Reader, page: PageDep
+) -> ListBody[RowShape]:
+    """Finished rows of an evaluate or generate job, while it runs too."""
+    service.get(session, principal.project_id, job_id)
+    query = select(ResultRow).where(ResultRow.job_id == job_id)
+    return list_body(
+        read_page(session, query, ResultRow.row, page, cursor=int),
+        lambda row: RowShape(row=row.row, data=row.data),
+        key="row",
+    )
+
+
+@router.get("/{job_id}/logs", response_class=PlainTextResponse)
+def get_logs(job_id: str, session: ReadDep, principal: Reader, attempt: int | None = None) -> str:
+    """What the job's runners printed."""
+    service.get(session, principal.project_id, job_id)
+    return records.job_log(session, job_id, token=attempt)

@@ -1,0 +1,55 @@
+"""Shapes that every resource shares."""
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from core.pages import Page
+
+Item = TypeVar("Item")
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(from_attributes=True, protected_namespaces=())
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    error: ErrorDetail
+
+
+class ListBody(BaseModel, Generic[Item]):
+    """A keyset page: `after=<last_id>` brings the next one while `has_more`."""
+
+    object: str = "list"
+    data: list[Item]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+def list_body(page: Page, shape: Any, *, key: str = "id") -> dict[str, Any]:
+    """The body of a page: `shape` makes an item of a row."""
+    ids = [str(getattr(row, key)) for row in page.rows]
+    return {
+        "object": "list",
+        "data": [shape(row) for row in page.rows],
+        "has_more": page.has_more,
+        "first_id": ids[0] if ids else None,
+        "last_id": ids[-1] if ids else None,
+    }
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody, "description": "The request can't be carried out as written."},
+    401: {"model": ErrorBody, "description": "No key, or one that is not good."},
+    403: {"model": ErrorBody, "description": "The key's scopes don't allow this."},
+    404: {"model": ErrorBody, "description": "No such thing in this project."},
+    503: {"model": ErrorBody, "description": "A part of the platform does not answer."},
+}

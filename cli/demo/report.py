@@ -1,0 +1,156 @@
+"""The demo's figures: the JSON report and the tables. Knows the shapes of the API's results."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from cli.demo.run import Demo
+
+SAMPLES = 5
+STAGES = (
+    ("base", "base model, zero-shot"),
+    ("tuned", "tuned adapter, 8 bit"),
+    ("adapter_fp32", "tuned adapter, fp32"),
+    ("merged", "merged model, fp32"),
+    ("patterns", "tuned, unseen patterns"),
+)
+LANGUAGES = (("en", "English"), ("zh", "Chinese"))
+
+
+def figures(results: dict[str, Any], *, model: str, total_seconds: float) -> dict[str, Any]:
+    """The report: every figure as the platform measured it."""
+    from cli.demo.run import install_seconds
+
+    train, generate = results["train"], results["generate"]
+    return {
+        "base_accuracy": accuracy(results["base"]),
+        "tuned_accuracy": accuracy(results["tuned"]),
+        "adapter_fp32_accuracy": accuracy(results["adapter_fp32"]),
+        "merged_accuracy": accuracy(results["merged"]),
+        "unseen_patterns_accuracy": accuracy(results.get("patterns")),
+        "base_invalid_sql": results["base"]["invalid_sql"],
+        "tuned_invalid_sql": results["tuned"]["invalid_sql"],
+        "test_examples": results["tuned"]["execution_accuracy"]["total"],
+        "tuned_by_language": by_language(results["tuned"]),
+        "unseen_patterns_by_language": by_language(results.get("patterns")),
+        "correct": {
+            name: results[name]["execution_accuracy"]["correct"]
+            for name, _ in STAGES
+            if name in results
+        },
+        "install_seconds": install_seconds(),
+        "train_seconds": train["train_seconds"],
+        "train_examples_per_second": train["examples_per_second"],
+        "generate_requests_per_second": generate["requests_per_second"],
+        "total_seconds": round(total_seconds, 1),
+        "model": model,
+        "quantization": train["resolved"]["quantization"],
+        "layers_8bit": train["layers_8bit"],
+    }
+
+
+def accuracy(result: dict[str, Any] | None) -> float | None:
+    return None if result is None else result["execution_accuracy"]["value"]
+
+
+def by_language(result: dict[str, Any] | None) -> dict[str, float] | None:
+    if result is None:
+        return None
+    return {name: share["value"] for name, share in result["by_language"].items()}
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    path.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def show(console: Console, demo: "Demo", report: dict[str, Any]) -> None:
+    console.rule("What came of it")
+    console.print(_accuracy_table(demo.results))
+    console.print(_hardness_table(demo.results))
+    console.print(_cost_table(report))
+    _show_samples(console, demo)
+    _show_errors(console, demo)
+
+
+def show_places(console: Console, connection: dict[str, Any], *, keep: bool) -> None:
+    console.print("\n[bold]The figures[/] are in demo-report.json.")
+    if not keep:
+        console.print("KEEP=1 leaves the platform running after the demo.")
+        return
+    console.print(f"  API     {connection['base_url']}/v1   (try {connection['base_url']}/docs)")
+    console.print(f"  Flower  {connection['flower_url']}   (user {connection['flower_user']})")
+    console.print(f"  Stop it with: kill {connection['pids'].get('up', '<pid of up>')}")
+
+
+def _accuracy_table(results: dict[str, Any]) -> Table:
+    table = Table(title="Execution accuracy (95 % interval)")
+    for column in ("", "right", "accuracy", *(name for _, name in LANGUAGES), "invalid SQL"):
+        table.add_column(column, justify="left" if column == "" else "right")
+    for name, title in STAGES:
+        if name not in results:
+            continue
+        result = results[name]
+        share = result["execution_accuracy"]
+        languages = [_share(result["by_language"].get(code)) for code, _ in LANGUAGES]
+        interval = f"{share['value']:.1%} ({share['low']:.0%}–{share['high']:.0%})"
+        right = f"{share['correct']}/{share['total']}"
+        table.add_row(title, right, interval, *languages, f"{result['invalid_sql']:.1%}")
+    return table
+
+
+def _hardness_table(results: dict[str, Any]) -> Table:
+    levels = ("easy", "medium", "hard", "extra")
+    table = Table(title="By hardness (Spider's rules)")
+    table.add_column("")
+    for level in levels:
+        table.add_column(level, justify="right")
+    for name, title in STAGES:
+        if name in results:
+            shares = results[name]["by_hardness"]
+            table.add_row(title, *(_share(shares.get(level)) for level in levels))
+    return table
+
+
+def _share(share: dict[str, Any] | None) -> str:
+    return "–" if not share else f"{share['value']:.0%} of {share['total']}"
+
+
+def _cost_table(report: dict[str, Any]) -> Table:
+    table = Table(title="What it took", show_header=False)
+    table.add_column("")
+    table.add_column("", justify="right")
+    installed = report["install_seconds"]
+    table.add_row("installation", "not noted" if installed is None else f"{installed:.0f} s")
+    table.add_row("training", f"{report['train_seconds']:.0f} s")
+    table.add_row("training speed", f"{report['train_examples_per_second']:.1f} examples/s")
+    table.add_row("generation", f"{report['generate_requests_per_second']:.1f} requests/s")
+    table.add_row("the whole demo", f"{report['total_seconds']:.0f} s")
+    return table
+
+
+def _show_samples(console: Console, demo: "Demo") -> None:
+    console.print("\n[bold]Five answers of the tuned model, executed[/]")
+    answered = [row for row in demo.results["answers"] if row["executes"]]
+    step = max(1, len(answered) // SAMPLES)
+    for row in answered[::step][:SAMPLES]:
+        outcome = demo.query(row["sql"])
+        first = outcome["rows"][0] if outcome["rows"] else "no rows"
+        console.print(f"  [cyan]{row['question']}[/]")
+        console.print(f"    {row['sql']}", markup=False)
+        console.print(f"    → {first}   ({len(outcome['rows'])} rows)", markup=False)
+
+
+def _show_errors(console: Console, demo: "Demo") -> None:
+    wrong = [row for row in demo.rows("tuned") if not row["correct"]]
+    console.print(f"\n[bold]Errors that remain on unseen values: {len(wrong)}[/]")
+    for klass in sorted({row["error_class"] or "other" for row in wrong}):
+        of_class = [row for row in wrong if (row["error_class"] or "other") == klass]
+        console.print(f"  {klass}: {len(of_class)}")
+        example = of_class[0]
+        console.print(f"    {example['question']}", markup=False)
+        console.print(f"      wanted {example['gold']}", markup=False)
+        console.print(f"      got    {example['prediction']}", markup=False)

@@ -1,0 +1,73 @@
+"""The `tuneyard` command: which words there are. What they do stands in their own files."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="tuneyard",
+    help="Fine-tune and serve SQL assistants on your own machines.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+models = typer.Typer(help="Base models of this machine.", no_args_is_help=True)
+app.add_typer(models, name="models")
+
+
+@app.command()
+def up(
+    data_dir: Annotated[
+        Path | None, typer.Option(help="State of the platform. [default: TUNEYARD_DATA_DIR]")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the API; 0 takes a free one.")] = 8400,
+    workers: Annotated[
+        int | None, typer.Option(help="Training workers. [default: one a GPU, 1 on a CPU]")
+    ] = None,
+) -> None:
+    """Run the whole platform on this machine until Ctrl-C."""
+    from cli.up import up as run
+
+    raise typer.Exit(run(data_dir=data_dir, host=host, port=port, workers=workers))
+
+
+@app.command()
+def demo(
+    model: Annotated[str, typer.Option(help="Base model to tune.")] = "smollm2-135m",
+    keep: Annotated[bool, typer.Option(help="Leave the platform running afterwards.")] = False,
+    short: Annotated[bool, typer.Option(help="200 pairs, and check what they bring.")] = False,
+) -> None:
+    """Fine-tune a SQL assistant from nothing and show what it is worth."""
+    from cli.demo.run import check, run_demo
+
+    figures = run_demo(
+        data_dir=Path(".tuneyard/demo").absolute(),
+        model=model,
+        keep=keep,
+        train_limit=200 if short else None,
+    )
+    fault = check(figures, gain=0.2) if short else None
+    if fault:
+        typer.echo(f"tuneyard demo: {fault}", err=True)
+        raise typer.Exit(1)
+
+
+@models.command()
+def fetch(
+    source: Annotated[str, typer.Argument(help="A name of the catalogue, or a local directory.")],
+) -> None:
+    """Bring a base model into the model store."""
+    # A process of its own: converting a model needs torch, which the command line does without.
+    command = [sys.executable, "-m", "workers.fetch", source]
+    raise typer.Exit(subprocess.run(command).returncode)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Base and merged models: which there are. The weights themselves are the model store's."""
+
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from core.basemodels.models import BaseModel, MergedModel
+from core.errors import InvalidInput
+
+
+def record_base(session: Session, manifest: dict[str, Any]) -> None:
+    """Note a model that a worker found in its store. The same name means the same bytes."""
+    known = session.get(BaseModel, manifest["name"])
+    if known is None:
+        known = BaseModel(name=manifest["name"])
+        session.add(known)
+    known.parameters = manifest["parameters"]
+    known.architecture = manifest["architecture"]
+    known.context_length = manifest["context_length"]
+    known.manifest = manifest
+
+
+def list_bases(session: Session) -> list[BaseModel]:
+    return list(session.scalars(select(BaseModel).order_by(BaseModel.name)))
+
+
+def get_base(session: Session, name: str) -> BaseModel:
+    """A base model by name, or an error that names those there are."""
+    base = session.get(BaseModel, name)
+    if base is None:
+        known = ", ".join(model.name for model in list_bases(session)) or "none yet"
+        raise InvalidInput(
+            f"There is no base model '{name}'; the workers have: {known}. An operator brings one "
+            f"with `tuneyard models fetch {name}`.",
+            param="model",
+            code="model_not_found",
+        )
+    return base
+
+
+def find_merged(session: Session, project_id: str, reference: str) -> MergedModel | None:
+    return session.scalar(
+        select(MergedModel).where(
+            MergedModel.project_id == project_id,
+            or_(MergedModel.id == reference, MergedModel.name == reference),
+        )
+    )
+
+
+def require_free_name(session: Session, project_id: str, name: str) -> None:
+    """A merged model may hide neither a base model nor another merged one."""
+    if session.get(BaseModel, name) or find_merged(session, project_id, name):
+        raise InvalidInput(
+            f"A model named '{name}' exists already; choose another name.",
+            param="name",
+            code="name_taken",
+        )

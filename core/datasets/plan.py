@@ -1,0 +1,110 @@
+"""What a prepare job is asked, and what that means for the rows of its file. Reads nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.datasets.columns import Columns, check_mapping, find_columns
+from core.datasets.formats import check_format
+from core.datasets.splits import DEFAULT_FRACTIONS, DEFAULT_SEED, read_fractions
+from core.errors import InvalidInput
+from core.sql.render import render_schema
+from core.sql.schema import Schema
+
+_DIALECTS = {"postgresql": "postgres", "mariadb": "mysql", "mssql": "tsql", "sqlserver": "tsql"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job's parameters, checked. `fractions` is None where rows may bring their split."""
+
+    filename: str
+    format: str
+    mapping: dict[str, str]
+    sql_dialect: str
+    fractions: dict[str, float] | None
+    seed: int
+    drop_bad_rows: bool
+    database: dict[str, Any] | None
+
+    @classmethod
+    def read(cls, params: Mapping[str, Any]) -> "Request":
+        """Raises `InvalidInput` for parameters that make no sense."""
+        split = params.get("split")
+        mapping = {role: name for role, name in (params.get("mapping") or {}).items() if name}
+        check_mapping(mapping)
+        check_format(params.get("format") or "auto")
+        return cls(
+            filename=params.get("filename") or "",
+            format=params.get("format") or "auto",
+            mapping=mapping,
+            sql_dialect=_read_dialect(params.get("sql_dialect") or "sqlite"),
+            fractions=None if split is None else read_fractions(split),
+            seed=(split or {}).get("seed", DEFAULT_SEED),
+            drop_bad_rows=bool(params.get("drop_bad_rows")),
+            database=params.get("database"),
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the rows are and what becomes of them.
+
+    `answers` is sql or text; `fractions` is None where the rows bring their split.
+    """
+
+    kind: str
+    columns: Columns
+    answers: str
+    dialect: str | None
+    schema_text: str | None
+    fractions: dict[str, float] | None
+    seed: int
+
+
+def make_plan(request: Request, sample: Sequence[Mapping[str, Any]]) -> Plan:
+    """For a file whose first rows are `sample`. Raises `InvalidInput` if its columns are unclear.
+
+    With a database each answer is taken as SQL, also that of an instruction (whose kind is then
+    `sql`) or of a conversation.
+    """
+    columns = find_columns(sample, request.mapping)
+    database = request.database or {}
+    has_sql = columns.kind == "sql" or bool(database)
+    fractions = request.fractions
+    if fractions is None and "split" not in columns.roles:
+        fractions = DEFAULT_FRACTIONS
+    if fractions is not None:  # a split column then says nothing, and is not judged
+        roles = {role: name for role, name in columns.roles.items() if role != "split"}
+        columns = Columns(columns.kind, roles)
+    return Plan(
+        kind="sql" if has_sql and columns.kind == "instruction" else columns.kind,
+        columns=columns,
+        answers="sql" if has_sql else "text",
+        dialect=database.get("dialect", request.sql_dialect) if has_sql else None,
+        schema_text=_schema_text(database),
+        fractions=fractions,
+        seed=request.seed,
+    )
+
+
+def _read_dialect(name: str) -> str:
+    """sqlglot's name of a dialect."""
+    from sqlglot.dialects.dialect import Dialect  # slow to import
+
+    name = _DIALECTS.get(name.lower(), name.lower())
+    if Dialect.get(name) is None:
+        raise InvalidInput(
+            f"sql_dialect {name!r} is unknown; sqlite, mysql, postgres, tsql, oracle, duckdb, "
+            "bigquery, snowflake … are right",
+            param="sql_dialect",
+        )
+    return name
+
+
+def _schema_text(database: Mapping[str, Any]) -> str | None:
+    """The schema as prompts show it."""
+    if "schema_text" in database:
+        return database["schema_text"]
+    schema = database.get("schema")
+    return render_schema(Schema.from_dict(schema)) if schema else None

@@ -1,0 +1,92 @@
+"""Rows of datasets. Knows nothing of how one is prepared."""
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from core.datasets.models import Dataset
+from core.errors import InvalidInput, NotFound
+from core.files.service import drop_bytes
+from core.ids import new_id
+
+PROCESSING, READY, INVALID = "processing", "ready", "invalid"
+
+
+def require_free_name(session: Session, project_id: str, name: str) -> None:
+    """A name is taken while a dataset of it is ready or in the making."""
+    taken = select(Dataset.id).where(
+        Dataset.project_id == project_id, Dataset.name == name
+    )
+    if session.scalar(taken) is not None:
+        raise InvalidInput(
+            f"A dataset named '{name}' exists already; datasets never change, choose another name.",
+            param="name",
+            code="name_taken",
+        )
+
+
+def create(
+    session: Session,
+    project_id: str,
+    *,
+    name: str,
+    file_id: str,
+    database_id: str | None,
+    job_id: str,
+) -> Dataset:
+    dataset = Dataset(
+        id=new_id("ds"),
+        project_id=project_id,
+        name=name,
+        status=PROCESSING,
+        file_id=file_id,
+        database_id=database_id,
+        job_id=job_id,
+    )
+    session.add(dataset)
+    session.flush()
+    return dataset
+
+
+def find(session: Session, project_id: str, reference: str) -> Dataset:
+    """A dataset of the project by id or name."""
+    dataset = session.scalar(
+        select(Dataset).where(
+            Dataset.project_id == project_id,
+            or_(Dataset.id == reference, Dataset.name == reference),
+        )
+    )
+    if dataset is None:
+        raise NotFound(f"There is no dataset '{reference}' in this project.", param="dataset")
+    return dataset
+
+
+def of_job(session: Session, job_id: str) -> Dataset:
+    return session.scalars(select(Dataset).where(Dataset.job_id == job_id)).one()
+
+
+def require_usable(dataset: Dataset) -> str | None:
+    """The prepare job to wait for, None if the dataset is ready; an invalid one is refused."""
+    if dataset.status == INVALID:
+        raise InvalidInput(
+            f"The dataset '{dataset.name}' is invalid; GET /v1/datasets/{dataset.id} has the report. "
+            "Mend the file and upload it as a new dataset.",
+            param="dataset",
+            code="dataset_invalid",
+        )
+    return dataset.job_id if dataset.status == PROCESSING else None
+
+
+def require_split(dataset: Dataset, split: str) -> None:
+    if dataset.splits is not None and split not in dataset.splits:
+        raise InvalidInput(
+            f"The dataset '{dataset.name}' has no split '{split}'; it has "
+            f"{', '.join(sorted(dataset.splits))}.",
+            param="split",
+        )
+
+
+def mark_invalid(session: Session, dataset: Dataset, report: dict) -> None:
+    """Keep the report; the uploaded bytes go."""
+    dataset.status = INVALID
+    dataset.report = report
+    drop_bytes(session, dataset.file_id)

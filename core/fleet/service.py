@@ -1,0 +1,78 @@
+"""Which workers live, on which queue, with how much memory. Knows no job."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core.db import db_now
+from core.fleet.models import Worker
+from core.settings import get_settings
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a worker says of itself when it comes up."""
+
+    id: str
+    queue: str
+    device: str
+    slots: int
+    memory_bytes: int
+    models: list[str]
+    versions: dict[str, Any]
+
+
+def register(session: Session, node: Node) -> None:
+    """Write or renew the worker's row."""
+    worker = session.get(Worker, node.id)
+    if worker is None:
+        worker = Worker(id=node.id)
+        session.add(worker)
+    worker.queue, worker.device, worker.slots = node.queue, node.device, node.slots
+    worker.memory_bytes, worker.models = node.memory_bytes, node.models
+    worker.versions, worker.stopped_at = node.versions, None
+    worker.started_at = worker.heartbeat_at = session.scalar(select(db_now()))
+
+
+def beat(session: Session, worker_id: str, *, models: list[str]) -> None:
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id)
+        .values(heartbeat_at=db_now(), models=models, stopped_at=None)
+    )
+
+
+def retire(session: Session, worker_id: str) -> None:
+    """The worker is going; no job is rung for it any more."""
+    session.execute(update(Worker).where(Worker.id == worker_id).values(stopped_at=db_now()))
+
+
+def live_workers(session: Session) -> list[Worker]:
+    oldest = db_now() - get_settings().lease_seconds
+    return list(
+        session.scalars(
+            select(Worker)
+            .where(Worker.stopped_at.is_(None), Worker.heartbeat_at > oldest)
+            .order_by(Worker.id)
+        )
+    )
+
+
+def live_slots(session: Session) -> dict[str, int]:
+    """Slots by queue, of the workers that live."""
+    oldest = db_now() - get_settings().lease_seconds
+    rows = session.execute(
+        select(Worker.queue, func.sum(Worker.slots))
+        .where(Worker.stopped_at.is_(None), Worker.heartbeat_at > oldest)
+        .group_by(Worker.queue)
+        .order_by(Worker.queue)
+    )
+    return {name: int(slots) for name, slots in rows}
+
+
+def largest_memory(session: Session, queue: str) -> int | None:
+    """Bytes of the largest device on a queue, or None while no worker is up."""
+    sizes = [worker.memory_bytes for worker in live_workers(session) if worker.queue == queue]
+    return max(sizes, default=None)

@@ -1,0 +1,101 @@
+"""Which queued jobs are rung for next: as many as live workers have free slots, in fair order.
+
+So the order is the database's and the broker never holds a backlog. Knows no job type.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from core import queue
+from core.db import db_now, exclusive, get_database
+from core.fleet.service import live_slots
+from core.jobs.models import Job
+from core.jobs.status import JobStatus
+from core.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """One message to send."""
+
+    job_id: str
+    number: int
+    queue: str
+    job_type: str
+
+
+def dispatch() -> int:
+    """Ring for what can run now. Safe from any process at any time; returns how many were rung."""
+    with get_database().transaction() as session:
+        exclusive(session, "dispatch")  # two at once would both see the same free slot
+        rings = [ring for name in live_slots(session) for ring in _choose(session, name)]
+    for ring in rings:
+        queue.ring(ring.job_id, number=ring.number, queue=ring.queue, job_type=ring.job_type)
+    return len(rings)
+
+
+def _choose(session: Session, name: str) -> list[Ring]:
+    free = live_slots(session)[name] - _occupied(session, name)
+    if free <= 0:
+        return []
+    chosen = session.scalars(_fair_order(name).limit(free)).all()
+    rung = session.scalars(
+        update(Job)
+        .where(Job.id.in_(chosen), Job.status == JobStatus.QUEUED)
+        .values(ring=Job.ring + 1, rung_at=db_now())
+        .returning(Job),
+        execution_options={"populate_existing": True},
+    ).all()
+    order = {job_id: place for place, job_id in enumerate(chosen)}
+    rung = sorted(rung, key=lambda job: order[job.id])
+    return [Ring(job.id, job.ring, job.queue, job.type) for job in rung]
+
+
+def _occupied(session: Session, name: str) -> int:
+    """Slots in use: running jobs, and those rung for so lately that a claim may be on its way."""
+    rung = (Job.status == JobStatus.QUEUED) & _rung_lately()
+    busy = select(func.count()).where(Job.queue == name, or_(Job.status == JobStatus.RUNNING, rung))
+    return session.scalar(busy) or 0
+
+
+def _rung_lately() -> ColumnElement[bool]:
+    return func.coalesce(Job.rung_at, 0) > db_now() - get_settings().ring_again_seconds
+
+
+def _fair_order(name: str):
+    """Ids of jobs that may run, projects in turn: the k-th of one before the k+1-th of another.
+
+    What a project has running counts, so a project with a thousand jobs does not hold up one with
+    ten. Within a project: priority, then age.
+    """
+    before = aliased(Job)
+    running = (
+        select(before.project_id, func.count().label("jobs"))
+        .where(before.queue == name, before.status == JobStatus.RUNNING)
+        .group_by(before.project_id)
+        .subquery()
+    )
+    awaited = aliased(Job)
+    place = func.row_number().over(
+        partition_by=Job.project_id, order_by=(Job.priority.desc(), Job.id)
+    )
+    turn = place + func.coalesce(running.c.jobs, 0)
+    ready = (
+        select(Job.id, Job.priority, turn.label("turn"))
+        .outerjoin(running, running.c.project_id == Job.project_id)
+        .outerjoin(awaited, awaited.id == Job.depends_on)
+        .where(
+            Job.queue == name,
+            Job.status == JobStatus.QUEUED,
+            ~_rung_lately(),
+            func.coalesce(Job.run_after, 0) <= db_now(),
+            or_(Job.depends_on.is_(None), awaited.status == JobStatus.SUCCEEDED),
+        )
+        .subquery()
+    )
+    return select(ready.c.id).order_by(ready.c.turn, ready.c.priority.desc(), ready.c.id)

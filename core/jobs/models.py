@@ -1,0 +1,131 @@
+"""Tables of jobs and of what they leave behind while they run."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.db import Base, db_now
+
+
+class Job(Base):
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_status_queue", "status", "queue"),
+        Index("ix_jobs_project_status", "project_id", "status"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
+    type: Mapped[str]
+    queue: Mapped[str]
+    status: Mapped[str]
+    """Written by `service.transition` alone."""
+    params: Mapped[dict[str, Any]]
+    priority: Mapped[int] = mapped_column(default=0)
+    depends_on: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), index=True)
+    run_after: Mapped[float | None]
+    time_limit_seconds: Mapped[float]
+
+    token: Mapped[int] = mapped_column(default=0)
+    """Counts the claims: the one who holds the latest may write, nobody else."""
+    worker_id: Mapped[str | None]
+    lease_expires_at: Mapped[float | None] = mapped_column(index=True)
+    barren_attempts: Mapped[int] = mapped_column(default=0)
+    """Attempts in a row that died without a new checkpoint or row."""
+
+    ring: Mapped[int] = mapped_column(default=0)
+    rung_at: Mapped[float | None]
+    """When the broker was last told; a job that is not claimed soon after is rung again."""
+    cancel_requested_at: Mapped[float | None]
+    pause_requested_at: Mapped[float | None]
+
+    progress: Mapped[dict[str, Any] | None]
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    """{class, message, …} of a failed job."""
+
+    created_at: Mapped[float] = mapped_column(default=db_now())
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+
+class JobEvent(Base):
+    __tablename__ = "job_events"
+
+    # SQLite numbers rows by itself only under the very type INTEGER.
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True
+    )
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    level: Mapped[str]
+    message: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[float] = mapped_column(default=db_now())
+
+
+class Metric(Base):
+    """A point of a job's curves; a later attempt that repeats a step writes over it."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    values: Mapped[dict[str, Any]]
+    token: Mapped[int]
+    created_at: Mapped[float] = mapped_column(default=db_now())
+
+
+class Attempt(Base):
+    """One claim of a job."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    token: Mapped[int] = mapped_column(primary_key=True)
+    worker_id: Mapped[str]
+    outcome: Mapped[str | None]
+    """succeeded, failed, cancelled, paused, drained or lost; None while it runs."""
+    message: Mapped[str | None] = mapped_column(Text)
+    resumed_from_step: Mapped[int | None]
+    runner_pid: Mapped[int | None]
+    started_at: Mapped[float] = mapped_column(default=db_now())
+    finished_at: Mapped[float | None]
+
+
+class Checkpoint(Base):
+    __tablename__ = "checkpoints"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    token: Mapped[int]
+    step: Mapped[int]
+    storage_key: Mapped[str]
+    manifest: Mapped[list[Any]]
+    """path, bytes and sha256 of each file: what resume verifies before it uses one."""
+    metrics: Mapped[dict[str, Any]]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[float] = mapped_column(default=db_now())
+    rejected: Mapped[str | None]
+    """Why it was found unusable; such a one is never tried again."""
+
+
+class ResultRow(Base):
+    """One finished row of an evaluate or generate job; durable as soon as it is written."""
+
+    __tablename__ = "result_rows"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[dict[str, Any]]
+
+
+class LogChunk(Base):
+    """What a runner printed, in pieces, bounded per attempt."""
+
+    __tablename__ = "log_chunks"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    token: Mapped[int] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(Text)

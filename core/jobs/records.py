@@ -1,0 +1,176 @@
+"""What a running job leaves behind and what is read of it: progress, curves, rows, checkpoints.
+
+Writes are fenced by the claim; reads are pages. Knows no job type.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from core.db import storable
+from core.errors import NotFound
+from core.ids import new_id
+from core.jobs import service
+from core.jobs.models import Attempt, Checkpoint, Job, JobEvent, LogChunk, Metric, ResultRow
+from core.jobs.service import Claim
+from core.storage import StoredFile
+
+MAX_LOG_CHUNKS = 500
+
+
+@dataclass
+class Report:
+    """What a runner said since the last write: at most one of these a second is written."""
+
+    progress: dict[str, Any] | None = None
+    metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    log: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.progress or self.metrics or self.events or self.rows or self.log)
+
+
+def write_report(session: Session, held: Claim, report: Report, *, log_seq: int) -> None:
+    """Write all of a report in one transaction, or raise `LostClaim`."""
+    values: dict[str, Any] = {}
+    if report.progress:
+        values["progress"] = report.progress
+    if report.rows:
+        values["barren_attempts"] = 0  # rows are kept: this attempt has brought something
+    service.hold(session, held, **values)
+    for event in report.events:
+        service.add_event(session, held.job_id, **event)
+    _upsert(
+        session,
+        Metric,
+        [
+            {"job_id": held.job_id, "step": step, "values": numbers, "token": held.token}
+            for step, numbers in report.metrics.items()
+        ],
+    )
+    _upsert(
+        session,
+        ResultRow,
+        [{"job_id": held.job_id, "row": row, "data": data} for row, data in report.rows.items()],
+    )
+    if report.log and log_seq < MAX_LOG_CHUNKS:
+        session.add(
+            LogChunk(job_id=held.job_id, token=held.token, seq=log_seq, text=storable(report.log))
+        )
+
+
+def _upsert(session: Session, table: Any, rows: list[dict[str, Any]]) -> None:
+    """Insert, or write over the same row of an earlier attempt."""
+    if not rows:
+        return
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table)
+    keys = [column.name for column in table.__table__.primary_key]
+    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    session.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+
+
+def add_checkpoint(
+    session: Session,
+    held: Claim,
+    *,
+    step: int,
+    storage_key: str,
+    manifest: list[StoredFile],
+    metrics: dict[str, Any],
+) -> None:
+    """Record a stored checkpoint; the attempt is no longer barren."""
+    service.hold(session, held, barren_attempts=0)
+    session.add(
+        Checkpoint(
+            id=new_id("ckpt"),
+            job_id=held.job_id,
+            token=held.token,
+            step=step,
+            storage_key=storage_key,
+            manifest=[entry.to_dict() for entry in manifest],
+            metrics=metrics,
+            bytes=sum(entry.bytes for entry in manifest),
+        )
+    )
+    service.add_event(session, held.job_id, f"Checkpoint at step {step}.", data={"step": step})
+
+
+def usable_checkpoints(session: Session, job_id: str) -> list[Checkpoint]:
+    """Newest first; verify one before it is used."""
+    return list(
+        session.scalars(
+            select(Checkpoint)
+            .where(Checkpoint.job_id == job_id, Checkpoint.rejected.is_(None))
+            .order_by(Checkpoint.step.desc(), Checkpoint.id.desc())
+        )
+    )
+
+
+def drop_old_checkpoints(session: Session, held: Claim, *, keep: int) -> list[str]:
+    """Forget all but the newest `keep` and the best; returns the storage keys to delete."""
+    service.hold(session, held)
+    usable = usable_checkpoints(session, held.job_id)
+    best = min(
+        usable, key=lambda one: one.metrics.get("validation_loss") or float("inf"), default=None
+    )
+    old = [one for one in usable[keep:] if one is not best]
+    session.execute(delete(Checkpoint).where(Checkpoint.id.in_([one.id for one in old])))
+    return [one.storage_key for one in old]
+
+
+def reject_checkpoint(session: Session, held: Claim, checkpoint_id: str, reason: str) -> None:
+    """Never try this one again, and say so."""
+    service.hold(session, held)
+    checkpoint = session.get_one(Checkpoint, checkpoint_id)
+    checkpoint.rejected = reason
+    message = f"The checkpoint at step {checkpoint.step} is not used: {reason}. Stepping back one."
+    service.add_event(session, held.job_id, message, level="warning")
+
+
+def note_attempt(session: Session, held: Claim, **values: Any) -> None:
+    """Fill in columns of the running attempt."""
+    service.hold(session, held)
+    attempt = session.get_one(Attempt, (held.job_id, held.token))
+    for name, value in values.items():
+        setattr(attempt, name, value)
+
+
+def done_rows(session: Session, job_id: str) -> list[tuple[int, dict[str, Any]]]:
+    """Every durable row in order."""
+    found = session.execute(
+        select(ResultRow.row, ResultRow.data)
+        .where(ResultRow.job_id == job_id)
+        .order_by(ResultRow.row)
+    )
+    return [(row, data) for row, data in found]
+
+
+def job_log(session: Session, job_id: str, *, token: int | None = None) -> str:
+    """What the runners of a job printed, or one attempt's part."""
+    query = select(LogChunk.text).where(LogChunk.job_id == job_id)
+    if token is not None:
+        query = query.where(LogChunk.token == token)
+    return "".join(session.scalars(query.order_by(LogChunk.token, LogChunk.seq)))
+
+
+def last_event_id(session: Session, job_id: str) -> int:
+    return session.scalar(select(func.max(JobEvent.id)).where(JobEvent.job_id == job_id)) or 0
+
+
+def attempts(session: Session, job_id: str) -> list[Attempt]:
+    return list(
+        session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.token))
+    )
+
+
+def find_job(session: Session, job_id: str) -> Job:
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"There is no job '{job_id}'.")
+    return job

@@ -1,0 +1,86 @@
+"""What a job type has to say about itself. Knows no type in particular."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.orm import Session
+
+from core.errors import JobFailure
+from core.jobs.models import Job
+from core.storage import StoredFile
+
+
+class Params(BaseModel):
+    """Parameters of a job: an unknown one is an error that names it."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+@dataclass(frozen=True)
+class Input:
+    """Where an input of a runner is: a storage key, or a name in the worker's model store."""
+
+    key: str
+    store: str = "storage"  # or "models"
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a runner is told: plain parameters, and inputs that become local paths.
+
+    `documents` are inputs whose text stands in the job itself.
+    """
+
+    params: dict[str, Any]
+    inputs: dict[str, Input] = field(default_factory=dict)
+    documents: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a runner brought back: its result and its files, hashed, under one storage key."""
+
+    result: dict[str, Any]
+    files: list[StoredFile]
+    storage_key: str
+
+
+Check = Callable[[Session, str, Any], str | None]
+BriefOf = Callable[[Session, Job], Brief]
+Publish = Callable[[Session, Job, Outcome], JobFailure | None]
+Begin = Callable[[Session, Job], None]
+Abandon = Callable[[Session, Job, str], None]
+
+
+def nothing_to_begin(session: Session, job: Job) -> None:
+    """Most types write no row before they have run."""
+
+
+def nothing_to_abandon(session: Session, job: Job, reason: str) -> None:
+    """Most types leave nothing behind when they don't succeed."""
+
+
+@dataclass(frozen=True)
+class JobType:
+    """All that the platform knows of one type of job.
+
+    check    (session, project_id, params): may it be queued? Raises InvalidInput or NotFound;
+             returns the id of a job that it has to wait for, or None
+    begin    (session, job): rows that stand from the submit on
+    brief    (session, job): what the runner is told, read when it is claimed
+    publish  (session, job, outcome): rows written in the transaction that records success; a
+             JobFailure that it returns turns the success into that failure
+    abandon  (session, job, reason): rows to set right when the job failed or was cancelled
+    """
+
+    name: str
+    queue: str
+    time_limit_seconds: float
+    params: type[Params]
+    check: Check
+    brief: BriefOf
+    publish: Publish
+    begin: Begin = nothing_to_begin
+    abandon: Abandon = nothing_to_abandon

@@ -1,0 +1,72 @@
+"""Contract of `evaluate`: a base model, adapter version or merged model on a split of a dataset."""
+
+from typing import Literal
+
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from core.adapters.service import resolve_model
+from core.databases import service as databases
+from core.databases.models import TargetDatabase
+from core.datasets import service as datasets
+from core.errors import JobFailure
+from core.jobs.models import Job
+from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
+from core.jobs.types.models import model_inputs, require_fit
+from core.jobs.types.train import Precision, Quantization
+
+
+class EvaluateParams(Params):
+    model: str
+    dataset: str
+    split: str = "test"
+    limit: int | None = Field(None, ge=1)
+    seed: int = 42
+    quantization: Quantization = "8bit"
+    precision: Precision = "auto"
+    prompt: Literal["auto", "schema", "bare", "classic"] = "auto"
+    max_new_tokens: int = Field(256, ge=1, le=4096)
+
+
+def check(session: Session, project_id: str, params: EvaluateParams) -> str | None:
+    target = resolve_model(session, project_id, params.model)
+    dataset = datasets.find(session, project_id, params.dataset)
+    datasets.require_split(dataset, params.split)
+    require_fit(
+        session,
+        target.base.parameters,
+        quantization=params.quantization,
+        precision=params.precision,
+    )
+    return datasets.require_usable(dataset)
+
+
+def brief(session: Session, job: Job) -> Brief:
+    target = resolve_model(session, job.project_id, job.params["model"])
+    dataset = datasets.find(session, job.project_id, job.params["dataset"])
+    datasets.require_split(dataset, job.params["split"])
+    params = dict(job.params) | {"kind": dataset.kind, "schema_text": None, "dialect": None}
+    inputs = model_inputs(target) | {"dataset": Input(dataset.storage_key)}
+    if dataset.database_id is not None:
+        database = session.get_one(TargetDatabase, dataset.database_id)
+        inputs["database"] = Input(database.storage_key)
+        params |= {
+            "schema_text": databases.prompt_schema(database),
+            "dialect": database.dialect,
+        }
+    return Brief(params, inputs)
+
+
+def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
+    """The result and the rows are the record; there is nothing else to write."""
+
+
+EVALUATE = JobType(
+    name="evaluate",
+    queue="gpu",
+    time_limit_seconds=24 * 3600,
+    params=EvaluateParams,
+    check=check,
+    brief=brief,
+    publish=publish,
+)

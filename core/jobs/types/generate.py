@@ -1,0 +1,104 @@
+"""Contract of `generate`: a batch of questions on one database with one model."""
+
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy.orm import Session
+
+from core.adapters.service import resolve_model
+from core.databases import service as databases
+from core.errors import InvalidInput, JobFailure
+from core.files import service as files
+from core.jobs.models import Job
+from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
+from core.jobs.types.models import model_inputs, require_fit
+from core.jobs.types.train import Precision, Quantization
+
+
+class Question(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(min_length=1, max_length=200)
+    question: str = Field(min_length=1, max_length=20_000)
+
+
+class GenerateParams(Params):
+    """`questions` for up to 1,000 of them, or `file`: JSONL with `id` and `question` a line."""
+
+    model: str
+    database: str | None = None
+    questions: list[Question | str] | None = Field(None, min_length=1, max_length=1000)
+    file: str | None = None
+    quantization: Quantization = "8bit"
+    precision: Precision = "auto"
+    prompt: Literal["auto", "schema", "bare", "classic"] = "auto"
+    max_new_tokens: int = Field(256, ge=1, le=4096)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "GenerateParams":
+        if (self.questions is None) == (self.file is None):
+            raise ValueError("give either questions or file")
+        self.questions = self.questions and _numbered(self.questions)
+        return self
+
+
+def _numbered(questions: list[Question | str]) -> list[Question]:
+    """Plain strings get their place as an id; ids must differ."""
+    named = [
+        one if isinstance(one, Question) else Question(id=str(place), question=one)
+        for place, one in enumerate(questions, start=1)
+    ]
+    if len({one.id for one in named}) < len(named):
+        raise ValueError("questions: two of them have the same id")
+    return named
+
+
+def check(session: Session, project_id: str, params: GenerateParams) -> str | None:
+    target = resolve_model(session, project_id, params.model)
+    if params.database is not None:
+        databases.find(session, project_id, params.database)
+    if params.file is not None and files.get(session, project_id, params.file).deleted_at:
+        raise InvalidInput("The bytes of this file are deleted; upload it again.", param="file")
+    require_fit(
+        session,
+        target.base.parameters,
+        quantization=params.quantization,
+        precision=params.precision,
+    )
+    return None
+
+
+def brief(session: Session, job: Job) -> Brief:
+    target = resolve_model(session, job.project_id, job.params["model"])
+    params = dict(job.params) | {"schema_text": None, "dialect": None}
+    inputs = model_inputs(target)
+    if params["file"]:
+        inputs["questions"] = Input(files.get(session, job.project_id, params["file"]).storage_key)
+    if params["database"]:
+        database = databases.find(session, job.project_id, params["database"])
+        inputs["database"] = Input(database.storage_key)
+        params |= {
+            "schema_text": databases.prompt_schema(database),
+            "dialect": database.dialect,
+        }
+    documents = {}
+    if params["questions"]:
+        lines = (json.dumps(one, ensure_ascii=False) for one in params.pop("questions"))
+        documents["questions"] = "\n".join(lines) + "\n"
+    return Brief(params, inputs, documents)
+
+
+def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
+    """The rows are the record; results.jsonl is an artifact like any other."""
+
+
+GENERATE = JobType(
+    name="generate",
+    queue="gpu",
+    time_limit_seconds=24 * 3600,
+    params=GenerateParams,
+    check=check,
+    brief=brief,
+    publish=publish,
+)

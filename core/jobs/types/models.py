@@ -1,0 +1,41 @@
+"""What the types that need a model share: naming it, briefing it, and whether it fits a worker."""
+
+from sqlalchemy.orm import Session
+
+from core.adapters.service import ModelTarget
+from core.errors import InvalidInput
+from core.fleet.service import largest_memory
+from core.jobs.types.base import Input
+
+GIB = 1024**3
+WEIGHT_BYTES = {"8bit": 1.2, "bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "auto": 2.0}
+RUNTIME_BYTES = int(0.7 * GIB)  # the interpreter with torch, and small activations
+
+
+def model_inputs(target: ModelTarget) -> dict[str, Input]:
+    """The paths that a runner needs to load a target."""
+    if target.merged is not None:
+        return {"model": Input(target.merged.storage_key)}
+    inputs = {"model": Input(target.base.name, store="models")}
+    if target.version is not None:
+        inputs["adapter"] = Input(target.version.storage_key)
+    return inputs
+
+
+def require_fit(
+    session: Session, parameters: int, *, quantization: str, precision: str, extra_bytes: int = 0
+) -> None:
+    """Refuse what no live gpu worker can hold. With no worker up the job is taken and waits."""
+    available = largest_memory(session, "gpu")
+    if available is None:
+        return
+    kind = quantization if quantization in WEIGHT_BYTES else precision
+    needed = int(parameters * WEIGHT_BYTES[kind]) + RUNTIME_BYTES + extra_bytes
+    if needed > available:
+        raise InvalidInput(
+            f"The model needs about {needed / GIB:.1f} GiB and the largest worker has "
+            f"{available / GIB:.1f} GiB. Use quantization '8bit', a smaller base model, or start a "
+            "worker with more memory.",
+            param="model",
+            code="does_not_fit",
+        )

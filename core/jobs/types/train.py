@@ -1,0 +1,138 @@
+"""Contract of `train`: a base model and a dataset become an adapter version.
+
+Parameters left out come from the preset; what "auto" came to stands in the job's result.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from core.adapters.service import add_version, require_name
+from core.basemodels.service import get_base
+from core.databases import service as databases
+from core.databases.models import TargetDatabase
+from core.datasets import service as datasets
+from core.errors import JobFailure
+from core.jobs.models import Job
+from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
+from core.jobs.types.models import GIB, require_fit
+
+Auto = Literal["auto"]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+Quantization = Literal["8bit", "none"]
+
+
+class LoraParams(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    r: int | None = Field(None, ge=1, le=512)
+    alpha: int | None = Field(None, ge=1, le=4096)
+    dropout: float | None = Field(None, ge=0, lt=1)
+    target_modules: Literal["all-linear"] | list[str] | None = None
+    layers: Literal["all"] | int | None = None
+
+
+class EarlyStoppingParams(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    patience: int = Field(3, ge=1)
+    min_delta: float = Field(0.0, ge=0)
+
+
+class TrainParams(Params):
+    model: str
+    dataset: str
+    adapter: str | None = None
+    preset: Literal["default", "classic"] = "default"
+    quantization: Quantization | None = None
+    precision: Precision | None = None
+    lora: LoraParams = LoraParams()
+    prompt: Literal["auto", "schema", "bare", "classic"] | None = None
+    epochs: Auto | float | None = Field(None)
+    batch_size: int | None = Field(None, ge=1, le=1024)
+    micro_batch: Auto | int | None = None
+    learning_rate: Auto | float | None = None
+    schedule: Literal["linear"] | None = None
+    warmup_ratio: float | None = Field(None, ge=0, lt=1)
+    weight_decay: float | None = Field(None, ge=0)
+    max_grad_norm: float | None = Field(None, gt=0)
+    max_length: int | None = Field(None, ge=16)
+    long_rows: Literal["refuse", "truncate"] | None = None
+    gradient_checkpointing: Auto | bool | None = None
+    save_minutes: float | None = Field(None, gt=0)
+    save_steps: int | None = Field(None, ge=1)
+    keep: int | None = Field(None, ge=1, le=100)
+    early_stopping: EarlyStoppingParams | Literal[False] | None = None
+    seed: int | None = None
+
+
+def check(session: Session, project_id: str, params: TrainParams) -> str | None:
+    base = get_base(session, params.model)
+    dataset = datasets.find(session, project_id, params.dataset)
+    require_name(params.adapter or dataset.name, param="adapter")
+    require_fit(
+        session,
+        base.parameters,
+        quantization=params.quantization or "8bit",
+        precision=params.precision or "auto",
+        extra_bytes=GIB // 2,  # adapter, optimizer and the activations of the smallest micro-batch
+    )
+    return datasets.require_usable(dataset)
+
+
+def brief(session: Session, job: Job) -> Brief:
+    dataset = datasets.find(session, job.project_id, job.params["dataset"])
+    base = get_base(session, job.params["model"])
+    params = dict(job.params) | {
+        "kind": dataset.kind,
+        "dataset_hash": dataset.content_hash,
+        "dataset_name": dataset.name,
+        "model_name": base.name,
+        "schema_text": None,
+        "dialect": None,
+    }
+    if dataset.database_id is not None:
+        database = session.get_one(TargetDatabase, dataset.database_id)
+        params |= {
+            "schema_text": databases.prompt_schema(database),
+            "dialect": database.dialect,
+        }
+    inputs = {
+        "model": Input(base.name, store="models"),
+        "dataset": Input(dataset.storage_key),
+    }
+    return Brief(params, inputs)
+
+
+def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
+    dataset = datasets.find(session, job.project_id, job.params["dataset"])
+    version = add_version(
+        session,
+        job.project_id,
+        job.params["adapter"] or dataset.name,
+        base_model=job.params["model"],
+        dataset_id=dataset.id,
+        job_id=job.id,
+        storage_key=f"{outcome.storage_key}/adapter",
+        bytes=sum(file.bytes for file in outcome.files if file.path.startswith("adapter/")),
+        settings=outcome.result["resolved"],
+        metrics={
+            name: outcome.result.get(name)
+            for name in ("train_loss", "validation_loss", "epochs", "steps")
+        },
+    )
+    session.refresh(version)
+    outcome.result["adapter"] = version.address
+    return None
+
+
+TRAIN = JobType(
+    name="train",
+    queue="gpu",
+    time_limit_seconds=48 * 3600,
+    params=TrainParams,
+    check=check,
+    brief=brief,
+    publish=publish,
+)

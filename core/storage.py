@@ -1,0 +1,142 @@
+"""Bytes under keys, on any fsspec URL. Knows no table and no meaning of a key.
+
+A key is a relative POSIX path made by the platform, never by a user.
+"""
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import fsspec
+
+from core.errors import NotFound
+from core.settings import get_settings
+
+CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file below a key: its relative path, size and SHA-256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def describe_tree(root: Path) -> list[StoredFile]:
+    """Every regular file below `root`, hashed, in path order. Symlinks are refused."""
+    files = []
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink():
+            raise ValueError(f"{path} is a symbolic link")
+        if path.is_file():
+            name = path.relative_to(root).as_posix()
+            files.append(StoredFile(name, path.stat().st_size, hash_file(path)))
+    return files
+
+
+def verify_tree(root: Path, manifest: list[StoredFile]) -> str | None:
+    """What is wrong with the files below `root`, or None if each is there as recorded."""
+    for entry in manifest:
+        path = root / entry.path
+        if not path.is_file():
+            return f"{entry.path} is missing"
+        if path.stat().st_size != entry.bytes:
+            return f"{entry.path} has {path.stat().st_size} bytes instead of {entry.bytes}"
+        if hash_file(path) != entry.sha256:
+            return f"{entry.path} has another sha256 than recorded"
+    return None
+
+
+class Storage:
+    """Put, get and delete below one URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.fs, self.root = fsspec.url_to_fs(url)
+        self.local = "file" in self.fs.protocol
+
+    def _full(self, key: str) -> str:
+        pure = PurePosixPath(key)
+        if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+            raise ValueError(f"bad storage key {key!r}")
+        return f"{self.root}/{pure}"
+
+    def local_path(self, key: str) -> Path | None:
+        """The file or folder itself where the storage is a local disk, else None."""
+        return Path(self._full(key)) if self.local else None
+
+    def put(self, source: Path, key: str, *, move: bool = False) -> None:
+        """Store a file; a reader sees the old or the whole new one, never a part."""
+        target = self._full(key)
+        if not self.local:
+            self.fs.put_file(str(source), target)
+            return
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        staged = f"{target}.{uuid.uuid4().hex}.part"
+        if move:
+            shutil.move(source, staged)
+        else:
+            shutil.copyfile(source, staged)
+        Path(staged).replace(target)
+
+    def put_tree(self, source: Path, key: str, *, move: bool = False) -> None:
+        """Store each file below a folder."""
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                self.put(path, f"{key}/{path.relative_to(source).as_posix()}", move=move)
+
+    def fetch(self, key: str, target: Path) -> Path:
+        """A local path of the file or folder: itself on a local disk, else a copy at `target`."""
+        if self.local:
+            path = Path(self._full(key))
+            if not path.exists():
+                raise NotFound(f"{key} is not in the storage")
+            return path
+        if not self.fs.exists(self._full(key)):
+            raise NotFound(f"{key} is not in the storage")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.fs.get(self._full(key), str(target), recursive=self.fs.isdir(self._full(key)))
+        return target
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return self.fs.open(self._full(key), "rb")
+        except FileNotFoundError:
+            raise NotFound(f"{key} is not in the storage") from None
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        with self.open(key) as stream:
+            while chunk := stream.read(CHUNK):
+                yield chunk
+
+    def delete(self, key: str) -> None:
+        """Remove a file or a folder; one that is gone already is fine."""
+        full = self._full(key)
+        if self.fs.exists(full):
+            self.fs.rm(full, recursive=True)
+
+    def ping(self) -> None:
+        if self.local:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+        self.fs.exists(self.root)
+
+
+@lru_cache
+def get_storage(url: str | None = None) -> Storage:
+    """The process's storage."""
+    return Storage(url or get_settings().storage_url)

@@ -1,0 +1,89 @@
+"""What holds for every route: keys, scopes, tenants, the shape of errors, request ids."""
+
+import pytest
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+
+from tests.api.conftest import make_key
+
+
+def api_routes(client: TestClient) -> list[tuple[str, str]]:
+    document = client.get("/openapi.json").json()
+    return [
+        (method.upper(), path)
+        for path, methods in document["paths"].items()
+        for method in methods
+        if path.startswith("/v1")
+    ]
+
+
+def concrete(path: str) -> str:
+    for name in ("job_id", "dataset_id", "database_id", "artifact_id", "address", "model"):
+        path = path.replace("{" + name + "}", "nothing")
+    return path
+
+
+def test_every_route_but_health_wants_a_key(anonymous: TestClient) -> None:
+    routes = api_routes(anonymous)
+    assert len(routes) > 20
+    for method, path in routes:
+        answer = anonymous.request(method, concrete(path))
+        assert answer.status_code == 401, f"{method} {path}"
+        assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_a_wrong_key_is_refused(anonymous: TestClient) -> None:
+    answer = anonymous.get("/v1/jobs", headers={"authorization": "Bearer ty-nonsense"})
+    assert answer.status_code == 401
+
+
+def test_a_reading_key_reads_and_writes_nothing(client: TestClient) -> None:
+    headers = {"authorization": f"Bearer {make_key('ours', 'read')}"}
+    assert client.get("/v1/jobs", headers=headers).status_code == 200
+    body = {"type": "merge", "params": {"adapter": "a:1"}}
+    answer = client.post("/v1/jobs", json=body, headers=headers)
+    assert answer.status_code == 403
+    assert "'write'" in answer.json()["error"]["message"]
+
+
+def test_an_unknown_id_is_a_404_on_every_route_with_one(client: TestClient) -> None:
+    for method, path in api_routes(client):
+        if "{" not in path:
+            continue
+        answer = client.request(method, concrete(path), json={"sql": "select 1"})
+        assert answer.status_code == 404, f"{method} {path}: {answer.text}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/nowhere", 404), ("PUT", "/v1/jobs", 405), ("GET", "/v1/jobs?limit=0", 400)],
+)
+def test_every_error_has_the_four_keys(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_every_answer_bears_a_request_id(client: TestClient) -> None:
+    seen = {client.get(path).headers["x-request-id"] for path in ("/v1/jobs", "/nowhere")}
+    assert len(seen) == 2
+
+
+def test_endpoints_that_reach_the_database_are_sync(client: TestClient) -> None:
+    # An async endpoint would hold the event loop while the database works.
+    import inspect
+
+    streaming = {"register_database", "create_dataset"}
+    for route in client.app.routes:
+        if isinstance(route, APIRoute) and inspect.iscoroutinefunction(route.endpoint):
+            assert route.endpoint.__name__ in streaming
+
+
+def test_health_needs_no_key_and_tells_which_part_is_away(anonymous: TestClient) -> None:
+    assert anonymous.get("/health/live").json() == {"status": "alive"}
+    answer = anonymous.get("/health/ready")
+    assert answer.status_code == 503
+    body = answer.json()
+    assert (body["database"], body["broker"], body["storage"]) == ("ok", "away", "ok")

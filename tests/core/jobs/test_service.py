@@ -1,0 +1,254 @@
+"""The job's life on both databases: what each write allows, and what it refuses."""
+
+import itertools
+import os
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import func, select, update
+
+from core.db import Database, db_now
+from core.errors import JobFailure, NotFound, WrongState
+from core.jobs import records, service
+from core.jobs.models import Attempt, Job, JobEvent
+from core.jobs.records import Report
+from core.jobs.service import LostClaim
+from core.jobs.status import TRANSITIONS, JobStatus
+from core.jobs.sweep import sweep
+from tests.core.jobs.jobs import add_job
+
+
+@pytest.fixture
+def job_id(database: Database, project_id: str) -> str:
+    with database.transaction() as session:
+        return add_job(session, project_id).id
+
+
+def read(database: Database, job_id: str) -> Job:
+    with database.reading() as session:
+        return session.get_one(Job, job_id)
+
+
+def take(database: Database, job_id: str, worker: str = "gpu0@a") -> service.Claim:
+    with database.transaction() as session:
+        claim = service.claim(session, job_id, worker)
+    assert claim is not None
+    return claim
+
+
+def lapse(database: Database, job_id: str) -> None:
+    with database.transaction() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=db_now() - 1))
+
+
+def test_a_status_is_written_exactly_where_the_table_allows(
+    database: Database, project_id: str
+) -> None:
+    with database.transaction() as session:
+        for start, to in itertools.product(JobStatus, JobStatus):
+            job = add_job(session, project_id, status=start)
+            written = service.transition(session, job.id, to, "try")
+            events = session.scalars(select(JobEvent).where(JobEvent.job_id == job.id)).all()
+            allowed = to in TRANSITIONS[start]
+            assert (written is not None) == allowed, f"{start} -> {to}"
+            assert len(events) == int(allowed), f"{start} -> {to}"
+            status = select(Job.status).where(Job.id == job.id)
+            assert session.scalar(status) == (to if allowed else start), f"{start} -> {to}"
+
+
+def test_a_claim_is_given_once(database: Database, job_id: str) -> None:
+    first = take(database, job_id)
+    with database.transaction() as session:
+        assert service.claim(session, job_id, "gpu1@b") is None
+    assert first.token == 1
+    assert read(database, job_id).worker_id == "gpu0@a"
+
+
+def test_eight_processes_race_and_each_job_is_claimed_once(
+    database: Database, project_id: str
+) -> None:
+    with database.transaction() as session:
+        ids = [add_job(session, project_id).id for _ in range(25)]
+    code = (
+        "import sys; from core.db import get_database; from core.jobs import service\n"
+        "won = 0\n"
+        "for job_id in sys.argv[1:]:\n"
+        "    with get_database().transaction() as session:\n"
+        "        won += service.claim(session, job_id, 'w') is not None\n"
+        "print(won)"
+    )
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *ids], stdout=subprocess.PIPE, env=os.environ, text=True
+        )
+        for _ in range(8)
+    ]
+    won = [int(racer.communicate(timeout=120)[0]) for racer in racers]
+    assert sum(won) == len(ids)
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Attempt)) == len(ids)
+
+
+def test_a_zombie_writes_nothing_after_its_job_was_given_to_another(
+    database: Database, job_id: str
+) -> None:
+    zombie = take(database, job_id)
+    lapse(database, job_id)
+    assert sweep() == 1
+    heir = take(database, job_id, "gpu1@b")
+    assert heir.token == 2
+    attempts = [
+        lambda s: service.renew(s, zombie),
+        lambda s: service.fail(s, zombie, JobFailure("crash", "late")),
+        lambda s: service.cancelled(s, zombie),
+        lambda s: service.requeue(s, zombie, outcome="drained", message="late"),
+        lambda s: service.lost_runner(s, zombie, "late"),
+        lambda s: records.write_report(s, zombie, Report(rows={1: {"late": True}}), log_seq=0),
+        lambda s: records.add_checkpoint(
+            s, zombie, step=1, storage_key="late", manifest=[], metrics={}
+        ),
+    ]
+    for late_write in attempts:
+        with pytest.raises(LostClaim), database.transaction() as session:
+            late_write(session)
+    after = read(database, job_id)
+    assert (after.status, after.token, after.worker_id) == ("running", 2, "gpu1@b")
+    with database.reading() as session:
+        assert records.done_rows(session, job_id) == []
+
+
+def test_a_lease_that_runs_is_not_swept(database: Database, job_id: str) -> None:
+    take(database, job_id)
+    assert sweep() == 0
+    assert read(database, job_id).status == "running"
+
+
+def test_a_running_row_without_a_lease_is_swept(database: Database, project_id: str) -> None:
+    with database.transaction() as session:
+        job = add_job(session, project_id, status="running", token=1)
+    assert sweep() == 1
+    assert read(database, job.id).status == "queued"
+
+
+def test_three_attempts_that_bring_nothing_are_the_end(database: Database, job_id: str) -> None:
+    for _ in range(3):
+        take(database, job_id)
+        lapse(database, job_id)
+        sweep()
+    job = read(database, job_id)
+    assert job.status == "failed"
+    assert job.error["class"] == "crash"
+    assert "3 attempts" in job.error["message"]
+    with database.reading() as session:
+        outcomes = [attempt.outcome for attempt in records.attempts(session, job_id)]
+    assert outcomes == ["lost", "lost", "lost"]
+
+
+def test_a_checkpoint_makes_an_attempt_count_as_progress(database: Database, job_id: str) -> None:
+    for step in range(4):
+        claim = take(database, job_id)
+        with database.transaction() as session:
+            records.add_checkpoint(
+                session, claim, step=step, storage_key=f"k{step}", manifest=[], metrics={}
+            )
+        lapse(database, job_id)
+        sweep()
+    assert read(database, job_id).status == "queued"
+
+
+def test_rotation_keeps_the_newest_and_the_best_checkpoint(database: Database, job_id: str) -> None:
+    claim = take(database, job_id)
+    with database.transaction() as session:
+        for step, loss in enumerate([0.5, 0.1, 0.4, 0.3, 0.2]):
+            records.add_checkpoint(
+                session,
+                claim,
+                step=step,
+                storage_key=f"k{step}",
+                manifest=[],
+                metrics={"validation_loss": loss},
+            )
+        dropped = records.drop_old_checkpoints(session, claim, keep=2)
+        kept = [one.step for one in records.usable_checkpoints(session, job_id)]
+    assert sorted(dropped) == ["k0", "k2"]
+    assert kept == [4, 3, 1]
+
+
+def test_a_queued_job_is_cancelled_at_once(
+    database: Database, project_id: str, job_id: str
+) -> None:
+    with database.transaction() as session:
+        service.request_cancel(session, project_id, job_id)
+    assert read(database, job_id).status == "cancelled"
+    with pytest.raises(WrongState, match="has ended"), database.transaction() as session:
+        service.request_cancel(session, project_id, job_id)
+
+
+def test_a_running_job_hears_the_wish_to_cancel(
+    database: Database, project_id: str, job_id: str
+) -> None:
+    claim = take(database, job_id)
+    with database.transaction() as session:
+        asked = service.request_cancel(session, project_id, job_id)
+    assert asked.status == "running"
+    with database.transaction() as session:
+        assert service.renew(session, claim).cancel
+        service.cancelled(session, claim)
+    assert read(database, job_id).status == "cancelled"
+
+
+def test_a_wish_to_cancel_outlives_the_worker(
+    database: Database, project_id: str, job_id: str
+) -> None:
+    take(database, job_id)
+    with database.transaction() as session:
+        service.request_cancel(session, project_id, job_id)
+    lapse(database, job_id)
+    sweep()
+    assert read(database, job_id).status == "cancelled"
+
+
+def test_what_waits_for_a_failed_job_fails_with_class_data(
+    database: Database, project_id: str, job_id: str
+) -> None:
+    with database.transaction() as session:
+        waiting = add_job(session, project_id, depends_on=job_id)
+        behind = add_job(session, project_id, depends_on=waiting.id)
+    claim = take(database, job_id)
+    with database.transaction() as session:
+        service.fail(session, claim, JobFailure("data", "line 3"))
+    for dependent in (waiting, behind):
+        job = read(database, dependent.id)
+        assert (job.status, job.error["class"]) == ("failed", "data")
+
+
+def test_another_projects_job_is_not_found(database: Database, job_id: str) -> None:
+    with pytest.raises(NotFound), database.reading() as session:
+        service.get(session, "proj_other", job_id)
+
+
+def test_rows_with_nul_and_lone_surrogates_are_stored_on_both_databases(
+    database: Database, job_id: str
+) -> None:
+    claim = take(database, job_id)
+    report = Report(rows={0: {"sql": "a\x00b \ud800 \\u0000 中文"}}, log="x\x00y")
+    with database.transaction() as session:
+        records.write_report(session, claim, report, log_seq=0)
+    with database.reading() as session:
+        [(_, data)] = records.done_rows(session, job_id)
+        text = records.job_log(session, job_id)
+    assert data["sql"] == "a\ufffdb ? \\u0000 中文"
+    assert text == "x\ufffdy"
+
+
+def test_a_repeated_step_or_row_writes_over_the_earlier_one(
+    database: Database, job_id: str
+) -> None:
+    claim = take(database, job_id)
+    for value in (1.0, 2.0):
+        with database.transaction() as session:
+            report = Report(metrics={5: {"loss": value}}, rows={0: {"n": value}})
+            records.write_report(session, claim, report, log_seq=0)
+    with database.reading() as session:
+        assert records.done_rows(session, job_id) == [(0, {"n": 2.0})]

@@ -1,0 +1,126 @@
+"""The Celery application of the workers: settings with their reasons, and what its signals do.
+
+celery -A workers.app worker -Q gpu -n gpu0@host -c 1     a worker of one device
+celery -A workers.app worker -Q system -n keeper@host     the keeper
+celery -A workers.app beat                                the keeper's clock
+"""
+
+import logging
+import shutil
+import threading
+
+from celery.signals import (
+    celeryd_after_setup,
+    worker_process_init,
+    worker_ready,
+    worker_shutting_down,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.basemodels.service import record_base
+from core.basemodels.store import ModelStore
+from core.db import forget_databases, get_database
+from core.fleet import service as fleet
+from core.jobs.dispatch import dispatch
+from core.queue import SWEEP, celery_app
+from core.settings import get_settings
+from workers.drain import DRAIN
+from workers.node import describe_node
+from workers.spare import SPARE
+
+log = logging.getLogger(__name__)
+
+settings = get_settings()
+on_redis = not settings.broker_url.startswith(("amqp", "pyamqp"))
+
+app = celery_app()
+app.conf.update(
+    include=["workers.tasks"],
+    # One job at a time: what is prefetched would wait behind a training while others are free.
+    worker_prefetch_multiplier=1,
+    # On Redis prefetch 1 still holds a message behind the running one; this does not (Redis only).
+    worker_disable_prefetch=on_redis,
+    # Redis: ack at once, or the message comes again after the visibility timeout; the lease is
+    # what brings a lost job back. RabbitMQ: late, as its prefetch can't be switched off.
+    task_acks_late=not on_redis,
+    # Both would start a job again behind the lease's back.
+    task_reject_on_worker_lost=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    # Flower lives on these.
+    worker_send_task_events=True,
+    # A worker whose broker goes away tries for ever.
+    broker_connection_max_retries=None,
+    worker_hijack_root_logger=True,
+    worker_redirect_stdouts=False,
+    worker_log_format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    beat_schedule={
+        "sweep": {
+            "task": SWEEP,
+            "schedule": settings.sweep_seconds,
+            # A sweep that waited longer than to the next one is not needed any more.
+            "options": {"queue": "system", "expires": settings.sweep_seconds},
+        }
+    },
+)
+
+# What this worker process is; set once its queues are known, before the pool forks.
+THIS: dict[str, str] = {}
+
+
+@celeryd_after_setup.connect
+def learn_who_i_am(sender: str, instance, **_: object) -> None:
+    queues = list(instance.app.amqp.queues.consume_from)
+    THIS.update(worker_id=sender, queue=queues[0])
+    node = describe_node(sender, queues[0], settings)
+    THIS["device"] = node.device
+    # What a killed predecessor of the same name left behind.
+    shutil.rmtree(settings.work_dir / sender, ignore_errors=True)
+
+
+@worker_process_init.connect
+def begin_child(**_: object) -> None:
+    forget_databases()  # connections must not be shared across a fork
+    if settings.spare_runner and THIS.get("queue") != "system":
+        SPARE.prepare(THIS["queue"])
+
+
+@worker_ready.connect
+def register(sender, **_: object) -> None:
+    """Tell the fleet, then keep telling it. A thread of the main process: a busy pool can't delay
+    it."""
+    node = describe_node(THIS["worker_id"], THIS["queue"], settings)
+    with get_database().transaction() as session:
+        for manifest in ModelStore(settings.model_dir).manifests():
+            record_base(session, manifest)
+        fleet.register(session, node)
+    dispatch()
+    threading.Thread(target=keep_beating, name="fleet-beat", daemon=True).start()
+
+
+def keep_beating() -> None:
+    # An Event wait, not sleep: the drain ends it at once.
+    while not DRAIN.wait(settings.heartbeat_seconds):
+        try:
+            manifests = ModelStore(settings.model_dir).manifests()
+            with get_database().transaction() as session:
+                for manifest in manifests:
+                    record_base(session, manifest)
+                names = [manifest["name"] for manifest in manifests]
+                fleet.beat(session, THIS["worker_id"], models=names)
+        except SQLAlchemyError as error:
+            log.warning("could not tell the fleet that this worker lives: %s", error)
+
+
+@worker_shutting_down.connect
+def drain(**_: object) -> None:
+    """Warm shutdown: the running job checkpoints and goes back to the queue, none is rung here."""
+    DRAIN.set()
+    threading.Thread(target=_retire, daemon=True).start()  # a signal handler must not wait
+
+
+def _retire() -> None:
+    try:
+        with get_database().transaction() as session:
+            fleet.retire(session, THIS["worker_id"])
+    except SQLAlchemyError as error:
+        log.warning("could not tell the fleet that this worker goes: %s", error)

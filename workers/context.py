@@ -1,0 +1,160 @@
+"""What a recipe may ask and say while it works. Knows neither the database nor the Job.
+
+In a runner what is said goes through the pipe to the supervisor; `LocalContext` keeps it in lists.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workers.checkpoints import write_checkpoint
+
+PROGRESS_SECONDS = 0.5
+
+
+class Stopped(Exception):
+    """The job was asked to stop (`reason`: cancel, pause or drain) and the recipe obeys."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass
+class Spec:
+    """All that a runner is told of its job: plain values and local paths."""
+
+    job_id: str
+    type: str
+    params: dict[str, Any]
+    inputs: dict[str, str]
+    workdir: str
+    device: str = "cpu"
+    threads: int = 0
+    resume: str | None = None
+    rows: str | None = None
+    """JSONL of the rows that earlier attempts left: {"row", "data"}."""
+
+
+@dataclass
+class Context:
+    spec: Spec
+    send: Callable[..., None]
+    stop: str | None = None
+    _last_progress: float = field(default=0.0, repr=False)
+
+    def __post_init__(self) -> None:
+        self.params = self.spec.params
+        self.inputs = {name: Path(path) for name, path in self.spec.inputs.items()}
+        self.workdir = Path(self.spec.workdir)
+        self.out = self.workdir / "out"
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.resume = Path(self.spec.resume) if self.spec.resume else None
+        self.device = self.spec.device
+        self.done_rows = {row for row, _ in self.previous_rows()}
+
+    def progress(self, step: int, total: int, **figures: Any) -> None:
+        """Where the work stands. Cheap: what comes too fast is dropped, but never the last step."""
+        now = time.monotonic()
+        if step < total and now - self._last_progress < PROGRESS_SECONDS:
+            return
+        self._last_progress = now
+        self.send(kind="progress", progress={"step": step, "total": total, **figures})
+
+    def metric(self, step: int, **values: float) -> None:
+        """A point of the job's curves."""
+        self.send(kind="metric", step=step, values=values)
+
+    def event(self, message: str, *, level: str = "info", **data: Any) -> None:
+        """A sentence for a person."""
+        self.send(kind="event", event={"message": message, "level": level, "data": data})
+
+    def row(self, index: int, data: dict[str, Any]) -> None:
+        """A finished row: durable within about a second."""
+        self.send(kind="row", row=index, data=data)
+
+    def previous_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Rows that earlier attempts of this job left."""
+        if self.spec.rows is None:
+            return
+        with Path(self.spec.rows).open(encoding="utf-8") as lines:
+            for line in lines:
+                entry = json.loads(line)
+                yield entry["row"], entry["data"]
+
+    def checkpoint(self, step: int, write: Callable[[Path], None], **metrics: Any) -> None:
+        """Save the state at `step`: `write` fills a folder, which is then hashed and recorded."""
+        folder, files = write_checkpoint(self.workdir / "checkpoints", step, write)
+        self.send(
+            kind="checkpoint",
+            step=step,
+            path=str(folder),
+            files=[entry.to_dict() for entry in files],
+            metrics=metrics,
+        )
+
+    def stop_requested(self) -> str | None:
+        return self.stop
+
+    def check(self) -> None:
+        """Raise `Stopped` if the job is to stop; call it between steps."""
+        if self.stop is not None:
+            raise Stopped(self.stop)
+
+
+class LocalContext(Context):
+    """A context without a supervisor: what is said is kept here. For tests and scripts."""
+
+    def __init__(
+        self,
+        params: dict[str, Any],
+        inputs: dict[str, Path],
+        workdir: Path,
+        *,
+        resume: Path | None = None,
+        rows: list[tuple[int, dict[str, Any]]] | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.said: list[dict[str, Any]] = []
+        self.checkpoints: list[Path] = []
+        workdir.mkdir(parents=True, exist_ok=True)
+        spec = Spec(
+            job_id="local",
+            type="local",
+            params=params,
+            inputs={name: str(path) for name, path in inputs.items()},
+            workdir=str(workdir),
+            device=device,
+            resume=str(resume) if resume else None,
+            rows=write_rows(workdir / "previous.jsonl", rows) if rows else None,
+        )
+        super().__init__(spec, self._keep)
+
+    def _keep(self, **message: Any) -> None:
+        json.dumps(message)  # what can't travel through a pipe is an error here too
+        self.said.append(message)
+        if message["kind"] == "checkpoint":
+            self.checkpoints.append(Path(message["path"]))
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        return [message for message in self.said if message["kind"] == kind]
+
+    @property
+    def rows(self) -> dict[int, dict[str, Any]]:
+        return {message["row"]: message["data"] for message in self.of_kind("row")}
+
+    def keep_checkpoint(self, target: Path) -> Path:
+        """Copy the newest checkpoint to where it outlives the workdir."""
+        return Path(shutil.copytree(self.checkpoints[-1], target))
+
+
+def write_rows(path: Path, rows: list[tuple[int, dict[str, Any]]]) -> str:
+    """Write rows as `Spec.rows` wants them."""
+    with path.open("w", encoding="utf-8") as out:
+        for row, data in rows:
+            out.write(json.dumps({"row": row, "data": data}, ensure_ascii=False) + "\n")
+    return str(path)

@@ -1,0 +1,122 @@
+"""Keys and values of the shared prefixes and of the rows being generated. Knows no tokens' meaning.
+
+A prefix is computed once and never copied: a row holds only what comes after it, and attends to
+both apart (`workers.ml.decoding`). Rows lie side by side in one preallocated block a layer; a row
+that leaves is overwritten by the last one, so the rows in use are always the first ones.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+# Rows at a time. Beyond this a step only gets longer: the matrix products are saturated.
+MAX_ROWS = 128
+# Of the memory that is free when the rows are laid out; the rest is for activations and others.
+MEMORY_SHARE = 0.4
+
+
+@dataclass
+class Prefix:
+    """A token sequence in front of many prompts; keys and values [1, kv_heads, P, D] a layer."""
+
+    token_ids: tuple[int, ...]
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+class RowCache(Cache):
+    """What the model's attention layers write to: `update` stores, `workers.ml.decoding` reads.
+
+    `rows` x `length` positions a layer, [rows, length, kv_heads, D], allocated when a layer first
+    writes. Where a step writes is set by `aim_at`.
+    """
+
+    def __init__(self, *, rows: int, length: int) -> None:
+        super().__init__(layers=[])
+        self.rows = rows
+        self.length = length
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self._target: Tensor | Prefix | None = None
+
+    def aim_at(self, target: Tensor | Prefix) -> None:
+        """The next forward writes to flat positions row * length + position [T], or to a prefix."""
+        self._target = target
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs):
+        """Stores [1, kv_heads, T, D] each, and hands them back as they came."""
+        if isinstance(self._target, Prefix):
+            self._target.keys.append(key_states.contiguous())
+            self._target.values.append(value_states.contiguous())
+            return key_states, value_states
+        if layer_idx == len(self.keys):
+            self._allocate(key_states, value_states)
+        for block, states in ((self.keys, key_states), (self.values, value_states)):
+            _, heads, tokens, width = states.shape
+            flat = block[layer_idx].view(self.rows * self.length, heads * width)
+            flat.index_copy_(0, self._target, states.transpose(1, 2).reshape(tokens, -1))
+        return key_states, value_states
+
+    def move(self, sources: list[int], targets: list[int], length: int) -> None:
+        """Rows `sources` take the places `targets`, their first `length` positions."""
+        if not sources:
+            return
+        device = self.keys[0].device
+        source, target = (torch.tensor(rows, device=device) for rows in (sources, targets))
+        for block in (*self.keys, *self.values):
+            block[target, :length] = block[source, :length]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Positions are given to the model explicitly; nothing may be derived from this."""
+        return 0
+
+    def _allocate(self, keys: Tensor, values: Tensor) -> None:
+        for block, states in ((self.keys, keys), (self.values, values)):
+            _, heads, _, width = states.shape
+            block.append(states.new_zeros(self.rows, self.length, heads, width))
+
+
+def bytes_per_position(config, dtype: torch.dtype) -> int:
+    """Bytes of one token's keys and values over all layers of a decoder with this config."""
+    config = config.get_text_config(decoder=True)
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    return 2 * config.num_hidden_layers * kv_heads * width * dtype.itemsize
+
+
+def rows_that_fit(row_bytes: int, device: str) -> int:
+    """Between 1 and MAX_ROWS, so that their cache takes at most MEMORY_SHARE of the free memory."""
+    return max(1, min(MAX_ROWS, int(free_bytes(device) * MEMORY_SHARE) // max(row_bytes, 1)))
+
+
+def free_bytes(device: str) -> int:
+    """Free bytes of the GPU, else the host's, or less where a control group allows less."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0]
+    return min(_host_bytes(), _group_bytes())
+
+
+def _host_bytes() -> int:
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 2 * 1024**3
+
+
+def _group_bytes() -> int:
+    """What is left of the container's limit (control groups, version 2)."""
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = int(file.read())
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
+            return max(limit - int(file.read()), 0)
+    except (OSError, ValueError):
+        return 2**62

@@ -1,0 +1,142 @@
+"""Attention of a generation step: every row over its prefix and over itself, in one flat batch.
+
+All tokens of a step stand in one sequence [1, T]: first one token for each row that is being
+decoded, then the whole suffixes of the rows that enter. Nothing is padded but inside the attention
+of entering rows. The two parts of a row's attention, over the prefix (one product for all rows)
+and over its own positions, are joined by their log-sum-exp, which is exact (Hydragen,
+arXiv 2402.05099; the same algebra as flash attention's blocks).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+from workers.ml.cache import Prefix, RowCache
+
+NAME = "tuneyard_rows"
+
+
+@dataclass(frozen=True)
+class Entering:
+    """Rows `first` … `first + n` that bring their whole suffix of up to `longest` tokens.
+
+    `gather` [n, longest]: which token of the step stands there (padding repeats the first one).
+    `scatter` [tokens]: where each token's result lies in the flat [n * longest].
+    """
+
+    first: int
+    gather: Tensor
+    scatter: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One forward. `decoding` rows with one token each, their cache filled up to `longest`;
+    `mask` [decoding, 1, 1, longest] float32, -inf behind each row's own end.
+    `shared`: for each prefix in use, which tokens of the step attend to it.
+    `prefill`: the step computes this prefix, and nothing else is in it."""
+
+    cache: RowCache
+    decoding: int = 0
+    longest: int = 0
+    mask: Tensor | None = None
+    entering: Entering | None = None
+    shared: tuple[tuple[Prefix, slice | Tensor], ...] = ()
+    prefill: Prefix | None = None
+
+
+def rows_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    step: Step,
+    scaling: float | None = None,
+    **kwargs,
+) -> tuple[Tensor, None]:
+    """query [1, H, T, D], key and value [1, Hkv, T, D], already in the cache -> [1, T, H, D]."""
+    if step.prefill is not None:
+        out, _ = attend(query, key, value, causal=True, scale=scaling)
+        return out.transpose(1, 2), None
+    flat = query[0].transpose(0, 1)
+    out, weight = _own(flat, module.layer_idx, step, scaling)
+    for prefix, tokens in step.shared:
+        keys, values = prefix.keys[module.layer_idx], prefix.values[module.layer_idx]
+        shared, shared_weight = _over_prefix(flat[tokens], keys, values, scaling)
+        share = torch.sigmoid(shared_weight - weight[tokens]).unsqueeze(-1)
+        out[tokens] = torch.lerp(out[tokens].float(), shared.float(), share).to(out.dtype)
+    return out.unsqueeze(0), None
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, *, scale: float | None, mask: Tensor | None = None,
+    causal: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """[B, H, Lq, D] over [B, Hkv, Lk, D]: the result and its log-sum-exp [B, H, Lq] in float32."""
+    if q.device.type == "cpu":
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, 0.0, causal, attn_mask=mask, scale=scale
+        )
+    return _attend_plain(q, k, v, scale=scale, mask=mask, causal=causal)
+
+
+def _attend_plain(
+    q: Tensor, k: Tensor, v: Tensor, *, scale: float | None, mask: Tensor | None, causal: bool
+) -> tuple[Tensor, Tensor]:
+    """`attend` by matrix products, for devices whose fused kernels don't give a log-sum-exp."""
+    k, v = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
+    scores = (q @ k.transpose(-1, -2)).float() * (scale or q.shape[-1] ** -0.5)
+    if causal:
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(future, float("-inf"))
+    if mask is not None:
+        scores = scores + mask
+    return scores.softmax(-1).to(v.dtype) @ v, scores.logsumexp(-1)
+
+
+def _own(q: Tensor, layer: int, step: Step, scale: float | None) -> tuple[Tensor, Tensor]:
+    """Each token over its row's own positions: [T, H, D] and log-sum-exp [T, H]."""
+    parts = []
+    keys, values = step.cache.keys[layer], step.cache.values[layer]
+    if step.decoding:
+        k = keys[: step.decoding, : step.longest].transpose(1, 2)
+        v = values[: step.decoding, : step.longest].transpose(1, 2)
+        # The heads that share a key head stand as its queries: each key is read once.
+        grouped = q[: step.decoding].unflatten(1, (k.shape[1], -1))
+        out, weight = attend(grouped, k, v, mask=step.mask, scale=scale)
+        parts.append((out.flatten(1, 2), weight.flatten(1, 2)))
+    if step.entering is not None:
+        parts.append(_entering(q, keys, values, step.entering, scale))
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+
+def _entering(
+    q: Tensor, keys: Tensor, values: Tensor, entering: Entering, scale: float | None
+) -> tuple[Tensor, Tensor]:
+    """Causal attention within each suffix; padding stands behind it, where nothing looks."""
+    count, longest = entering.gather.shape
+    rows = slice(entering.first, entering.first + count)
+    k, v = (t[rows, :longest].transpose(1, 2) for t in (keys, values))
+    out, weight = attend(q[entering.gather].transpose(1, 2), k, v, causal=True, scale=scale)
+    flat = out.transpose(1, 2).reshape(count * longest, *q.shape[1:])
+    flat_weight = weight.transpose(1, 2).reshape(count * longest, -1)
+    return flat[entering.scatter], flat_weight[entering.scatter]
+
+
+def _over_prefix(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
+    """All tokens over one prefix [1, Hkv, P, D] as a single product for each key head."""
+    tokens, heads, width = q.shape
+    kv_heads = k.shape[1]
+    grouped = q.unflatten(1, (kv_heads, -1)).permute(1, 0, 2, 3).reshape(1, kv_heads, -1, width)
+    out, weight = attend(grouped, k, v, scale=scale)
+    out = out.view(kv_heads, tokens, -1, width).transpose(0, 1).reshape(tokens, heads, width)
+    return out, weight.view(kv_heads, tokens, -1).transpose(0, 1).reshape(tokens, heads)
+
+
+AttentionInterface.register(NAME, rows_attention)

@@ -1,0 +1,234 @@
+"""Loads a base model and an adapter from local directories. Knows nothing of jobs, stores or hubs.
+
+Safetensors only, never a model's own code, never the internet. A precision or a quantisation that
+the machine can't give is an error, never a silent fallback.
+"""
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from core.basemodels.safety import check_adapter_directory, check_model_directory
+from core.errors import InvalidInput, JobFailure
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+# What a LoRA adapter's arithmetic depends on. Every other key of its config (the base model's
+# path among them) is left out, so that it can't redirect or import anything.
+LORA_KEYS = (
+    *("r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "bias"),
+    *("fan_in_fan_out", "use_rslora", "use_dora", "lora_bias", "rank_pattern", "alpha_pattern"),
+    *("layers_to_transform", "layers_pattern", "modules_to_save", "task_type"),
+)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """`dtype` is that of the unquantised parts and of the activations."""
+
+    model: Any
+    tokenizer: Any
+    dtype: torch.dtype
+    device: str
+    quantization: str
+    linear_8bit: int
+    weight_bytes: int
+
+    @property
+    def precision(self) -> str:
+        return next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
+
+    @property
+    def context_length(self) -> int:
+        return int(getattr(self.model.config, "max_position_embeddings", 0) or 2048)
+
+
+def resolve_precision(precision: str, device: str) -> torch.dtype:
+    """`auto`: bf16 where the hardware computes in it, fp16 on older GPUs, fp32 else.
+
+    Raises JobFailure (config) for fp16 on a CPU and for a word that is no precision.
+    """
+    on_gpu = device.startswith("cuda")
+    if precision == "auto":
+        if on_gpu:
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            return torch.bfloat16 if native else torch.float16
+        return torch.bfloat16 if _cpu_computes_bf16() else torch.float32
+    if precision not in PRECISIONS:
+        raise JobFailure("config", f"unknown precision {precision!r}: auto, bf16, fp16 or fp32")
+    if precision == "fp16" and not on_gpu:
+        raise JobFailure("config", "fp16 needs a GPU; on a CPU use auto, bf16 or fp32")
+    return PRECISIONS[precision]
+
+
+def load_base(
+    model_dir: Path, *, quantization: str = "none", precision: str = "auto", device: str = "cpu"
+) -> LoadedModel:
+    """The model in evaluation mode, on its device. Raises JobFailure (config) with what is wrong."""
+    if quantization not in ("none", "8bit"):
+        raise JobFailure("config", f"unknown quantization {quantization!r}: 8bit or none")
+    _refuse_hostile(check_model_directory, model_dir)
+    dtype = resolve_precision(precision, device)
+    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": device}}
+    if quantization == "8bit":
+        options["quantization_config"] = _eight_bit()
+    model = _from_pretrained(model_dir, options).eval()
+    tokenizer = AutoTokenizer.from_pretrained(
+        model_dir, local_files_only=True, trust_remote_code=False
+    )
+    layers = count_8bit_layers(model)
+    if quantization == "8bit" and not layers:
+        raise JobFailure(
+            "config",
+            "quantization 8bit was asked for, but no layer of this model became 8-bit; "
+            "use quantization none",
+        )
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        dtype=dtype,
+        device=device,
+        quantization=quantization,
+        linear_8bit=layers,
+        weight_bytes=weight_bytes(model),
+    )
+
+
+def load_adapter(loaded: LoadedModel, adapter_dir: Path) -> LoadedModel:
+    """`loaded` with the adapter live on top of it, for inference, its weights in the model's dtype.
+
+    Whatever base model the adapter's files name is ignored: it goes onto `loaded`. Raises
+    JobFailure (config) where its shapes don't fit.
+    """
+    from peft import PeftModel
+
+    _refuse_hostile(check_adapter_directory, adapter_dir)
+    config = lora_config(adapter_dir)
+    try:
+        model = PeftModel.from_pretrained(
+            loaded.model,
+            str(adapter_dir),
+            config=config,
+            is_trainable=False,
+            autocast_adapter_dtype=False,
+            local_files_only=True,
+        )
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise JobFailure(
+            "config", f"the adapter does not fit this base model: {_first_line(error)}"
+        ) from error
+    _require_loaded(model, adapter_dir)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(loaded.dtype)
+    return replace(loaded, model=model.eval(), weight_bytes=weight_bytes(model))
+
+
+def lora_config(adapter_dir: Path):
+    """PEFT's config of an adapter directory, reduced to LORA_KEYS."""
+    from peft import LoraConfig
+
+    raw = json.loads((adapter_dir / "adapter_config.json").read_text(encoding="utf-8"))
+    known = {key: raw[key] for key in LORA_KEYS if raw.get(key) is not None}
+    return LoraConfig(inference_mode=True, **known)
+
+
+def count_8bit_layers(model) -> int:
+    """Linear layers whose weights lie in memory as int8."""
+    try:
+        from bitsandbytes.nn import Linear8bitLt
+    except ImportError:
+        return 0
+    return sum(
+        isinstance(module, Linear8bitLt) and module.weight.dtype == torch.int8
+        for module in model.modules()
+    )
+
+
+def weight_bytes(model) -> int:
+    """Bytes of all parameters and buffers, shared ones once, with the scales of 8-bit layers."""
+    seen: dict[int, int] = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        scales = getattr(tensor, "SCB", None)
+        if scales is not None:
+            seen[scales.data_ptr()] = scales.numel() * scales.element_size()
+    return sum(seen.values())
+
+
+def _from_pretrained(model_dir: Path, options: dict[str, Any]):
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            model_dir,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            **options,
+        )
+    except torch.cuda.OutOfMemoryError as error:
+        raise JobFailure("oom_gpu", f"the model does not fit the GPU: {error}") from error
+    except MemoryError as error:
+        raise JobFailure("oom_host", "the model does not fit into memory") from error
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise JobFailure(
+            "config", f"the model in {model_dir.name} can't be loaded: {_first_line(error)}"
+        ) from error
+
+
+def _eight_bit():
+    """bitsandbytes' config; JobFailure (config) where its native library is missing."""
+    from transformers import BitsAndBytesConfig
+
+    # One line for every linear layer and call otherwise: thousands of lines a second. And at import
+    # it looks for a kernel on a hub, and says that it found none.
+    for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        from bitsandbytes.cextension import ErrorHandlerMockBNBNativeLibrary, lib
+    except ImportError as error:
+        raise JobFailure(
+            "config", "quantization 8bit needs bitsandbytes, which is not installed here"
+        ) from error
+    if isinstance(lib, ErrorHandlerMockBNBNativeLibrary):
+        raise JobFailure(
+            "config", "bitsandbytes has no native library for this machine; use quantization none"
+        )
+    return BitsAndBytesConfig(load_in_8bit=True)
+
+
+def _require_loaded(model, adapter_dir: Path) -> None:
+    """PEFT only warns of weights that are missing; B would stay zero and the adapter do nothing."""
+    from safetensors import safe_open
+
+    with safe_open(adapter_dir / "adapter_model.safetensors", framework="pt") as file:
+        stored = {key for key in file.keys() if ".lora_" in key}  # noqa: SIM118
+    wanted = {
+        name.replace(".default", "") for name, _ in model.named_parameters() if ".lora_" in name
+    }
+    if stored != wanted:
+        odd = sorted(stored ^ wanted)
+        raise JobFailure(
+            "config",
+            f"the adapter does not fit this base model: {len(odd)} of its weights are missing or "
+            f"left over, such as {odd[0]}",
+        )
+
+
+def _refuse_hostile(check, directory: Path) -> None:
+    try:
+        check(directory)
+    except InvalidInput as error:
+        raise JobFailure("config", error.message) from error
+
+
+def _cpu_computes_bf16() -> bool:
+    """AVX512_BF16 (or AMX): elsewhere bf16 on a CPU is emulated and slower than fp32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

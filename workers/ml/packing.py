@@ -1,0 +1,131 @@
+"""Groups of examples as one row of tokens without padding. Knows token ids, no text and no model.
+
+A group is `[prefix, suffix 1, …, suffix n]`: the prefix is what all its prompts begin with, each
+suffix continues at position P = len(prefix) and sees the prefix and itself. With P = 0 the same
+layout is a plain packed row of independent examples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of a dataset in tokens. `line` is its line in the source file."""
+
+    line: int
+    prompt_ids: list[int]
+    completion_ids: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the suffixes of a row are. n suffixes, the longest has L tokens, the prefix P.
+
+    gather [n, L]: index into the row, of padding: any token (never read back, never attended to,
+    for it lies behind every real token of its row and the mask is causal).
+    scatter [T - P]: index into the flattened [n * L] of each suffix token of the row, in order.
+    mask [1, 1, L, P + L]: True where a suffix query may look; one for all suffixes.
+    """
+
+    prefix: int
+    gather: Tensor
+    scatter: Tensor
+    mask: Tensor
+
+    def to(self, device) -> "Layout":
+        moved = (t.to(device) for t in (self.gather, self.scatter, self.mask))
+        return Layout(self.prefix, *moved)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A packed row of T tokens. input_ids, position_ids [1, T]; label_positions [M]: the row's
+    index of the token whose output predicts labels [M]."""
+
+    input_ids: Tensor
+    position_ids: Tensor
+    label_positions: Tensor
+    labels: Tensor
+    layout: Layout
+    examples: int
+
+    def to(self, device) -> "Group":
+        moved = (self.input_ids, self.position_ids, self.label_positions, self.labels)
+        return Group(*(t.to(device) for t in moved), self.layout.to(device), self.examples)
+
+
+def common_prefix(examples: Sequence[Example]) -> int:
+    """Length of the prompts' longest common prefix of token ids.
+
+    Each prompt keeps at least one token of its own: the first label's prediction comes out of a
+    suffix, not out of the shared prefix.
+    """
+    first = min(examples, key=lambda e: e.prompt_ids).prompt_ids
+    last = max(examples, key=lambda e: e.prompt_ids).prompt_ids
+    limit = min(len(e.prompt_ids) for e in examples) - 1
+    shared = 0
+    while shared < limit and first[shared] == last[shared]:
+        shared += 1
+    return shared
+
+
+def pack(examples: Sequence[Example], *, share_prefix: bool = True) -> Group:
+    """One group of at least one example; every example has a prompt and a completion."""
+    prefix = common_prefix(examples) if share_prefix else 0
+    row = list(examples[0].prompt_ids[:prefix])
+    positions = list(range(prefix))
+    label_positions: list[int] = []
+    labels: list[int] = []
+    lengths = []
+    for example in examples:
+        suffix = (example.prompt_ids + example.completion_ids)[prefix:]
+        first_label = len(row) + len(example.prompt_ids) - prefix - 1
+        label_positions.extend(range(first_label, first_label + len(example.completion_ids)))
+        labels.extend(example.completion_ids)
+        row.extend(suffix)
+        positions.extend(range(prefix, prefix + len(suffix)))
+        lengths.append(len(suffix))
+    return Group(
+        input_ids=torch.tensor([row]),
+        position_ids=torch.tensor([positions]),
+        label_positions=torch.tensor(label_positions),
+        labels=torch.tensor(labels),
+        layout=_layout(prefix, lengths),
+        examples=len(examples),
+    )
+
+
+def groups_of(
+    examples: Sequence[Example], *, micro_batch: int, share_prefix: bool = True
+) -> list[Group]:
+    """An effective batch as groups of at most `micro_batch` examples.
+
+    Sorted by prompt, so that examples with the same prefix (one schema of several, one system
+    prompt of several) come together.
+    """
+    ordered = sorted(examples, key=lambda e: e.prompt_ids)
+    chunks = [ordered[i : i + micro_batch] for i in range(0, len(ordered), micro_batch)]
+    return [pack(chunk, share_prefix=share_prefix) for chunk in chunks]
+
+
+def _layout(prefix: int, lengths: list[int]) -> Layout:
+    longest = max(lengths)
+    counts = torch.tensor(lengths).unsqueeze(1)
+    starts = prefix + torch.cumsum(counts, dim=0) - counts
+    columns = torch.arange(longest).unsqueeze(0)
+    real = columns < counts
+    causal = torch.ones(longest, longest, dtype=torch.bool).tril()
+    mask = torch.cat([torch.ones(longest, prefix, dtype=torch.bool), causal], dim=1)
+    return Layout(
+        prefix=prefix,
+        gather=torch.where(real, starts + columns, prefix),
+        scatter=real.flatten().nonzero().squeeze(1),
+        mask=mask[None, None],
+    )

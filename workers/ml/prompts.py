@@ -1,0 +1,136 @@
+"""The prompt template: what a model is asked with, in training and ever after. Knows no dataset.
+
+It is stored as `prompt.json` in the adapter's (or merged model's) directory, so that evaluation,
+merging and serving use the very prompt that the adapter was trained with.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import JobFailure
+
+FILE_NAME = "prompt.json"
+STYLES = ("schema", "bare", "classic", "chat")
+# Tokens that end a turn in the chat templates in use, before the tokenizer's own end of text.
+TURN_ENDS = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>")
+TEXT_ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids; a loss stands on the completion alone, which ends with the end-of-turn token."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """`schema`: the schema in front of the question. `bare`: the question alone (the schema is
+    learned). `classic`: the course's headings. `chat`: the conversation as it is."""
+
+    style: str
+    schema_text: str | None = None
+    dialect: str | None = None
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise JobFailure("config", f"unknown prompt style {self.style!r}; one of {STYLES}")
+        if self.style == "schema" and not self.schema_text:
+            raise JobFailure(
+                "config",
+                "prompt style 'schema' needs the database's schema; "
+                "name a database with the dataset, or use 'bare'",
+            )
+
+    @classmethod
+    def for_base(cls, kind: str, schema_text: str | None, dialect: str | None) -> "PromptTemplate":
+        """What an untuned model is asked with: all it can know stands in the prompt."""
+        if kind != "sql":
+            return cls("chat")
+        return cls("schema" if schema_text else "bare", schema_text, dialect)
+
+    def render(self, tokenizer, example: Mapping[str, Any]) -> str:
+        """The prompt's text up to where the answer begins."""
+        if self.style == "classic":
+            return _classic(example)
+        messages = self._messages(example)
+        if not getattr(tokenizer, "chat_template", None):
+            return _plain(messages)
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def encode(self, tokenizer, example: Mapping[str, Any]) -> Encoded:
+        """Prompt and completion are tokenised apart: generation starts from the same prompt ids."""
+        prompt = tokenizer(self.render(tokenizer, example), add_special_tokens=False).input_ids
+        answer = tokenizer(example["answer"], add_special_tokens=False).input_ids
+        return Encoded(list(prompt), [*answer, end_token_id(tokenizer)])
+
+    def save(self, directory: Path) -> None:
+        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
+        (directory / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> "PromptTemplate":
+        """Raises FileNotFoundError where the directory holds no prompt."""
+        return cls(**json.loads((directory / FILE_NAME).read_text(encoding="utf-8")))
+
+    def _messages(self, example: Mapping[str, Any]) -> list[dict[str, str]]:
+        if self.style == "chat":
+            messages = json.loads(example.get("context") or "[]")
+            if self.system and not any(m["role"] == "system" for m in messages):
+                messages = [{"role": "system", "content": self.system}, *messages]
+        else:
+            messages = [{"role": "system", "content": self._sql_system()}]
+        return [*messages, {"role": "user", "content": _question(example)}]
+
+    def _sql_system(self) -> str:
+        """Stands in front of every example, so its tokens are computed once for a group."""
+        system = self.system or f"Answer with one {_dialect_name(self.dialect)} query."
+        return f"{system}\n{self.schema_text}" if self.style == "schema" else system
+
+
+def end_token_id(tokenizer) -> int:
+    """The token that a completion ends with: the chat template's end of turn, else end of text."""
+    return _known(tokenizer, TURN_ENDS)[0] if _known(tokenizer, TURN_ENDS) else _eos(tokenizer)
+
+
+def end_token_ids(tokenizer) -> set[int]:
+    """Every token at which an answer stops."""
+    ends = _known(tokenizer, TURN_ENDS) + _known(tokenizer, TEXT_ENDS)
+    return {*ends, _eos(tokenizer)}
+
+
+def _eos(tokenizer) -> int:
+    if tokenizer.eos_token_id is None:
+        raise JobFailure("config", "the base model's tokenizer names no end-of-text token")
+    return tokenizer.eos_token_id
+
+
+def _known(tokenizer, tokens: tuple[str, ...]) -> list[int]:
+    vocabulary = tokenizer.get_vocab()
+    return [vocabulary[token] for token in tokens if token in vocabulary]
+
+
+def _question(example: Mapping[str, Any]) -> str:
+    extra = example.get("input") or ""
+    return f"{example['question']}\n\n{extra}" if extra else example["question"]
+
+
+def _classic(example: Mapping[str, Any]) -> str:
+    extra = example.get("input") or ""
+    return f"### 指令:\n{example['question']}\n### 输入:\n{extra}\n### 输出:\n"
+
+
+def _plain(messages: list[dict[str, str]]) -> str:
+    """For a base model without a chat template."""
+    turns = [f"{m['role'].capitalize()}: {m['content']}\n" for m in messages]
+    return "".join(turns) + "Assistant:"
+
+
+def _dialect_name(dialect: str | None) -> str:
+    names = {"sqlite": "SQLite", "postgres": "PostgreSQL", "postgresql": "PostgreSQL"}
+    return names.get(dialect or "", dialect or "SQL")

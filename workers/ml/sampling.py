@@ -1,0 +1,34 @@
+"""How the next token is chosen and how long a row may go on. Knows no text."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Greedy at temperature 0. A row's draws depend on `seed` alone, not on its neighbours.
+
+    `stop`: strings that end the answer and are cut from it. `sql`: end it with the statement.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    sql: bool = False
+
+
+def greedy(logits: Tensor) -> list[int]:
+    """The best token of each row of [n, vocabulary]; of equals the first, as transformers does."""
+    return logits.argmax(-1).tolist()
+
+
+def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+    """One token from [vocabulary] logits: temperature, then the smallest set holding `top_p`."""
+    chances, order = torch.softmax(logits.float() / sampling.temperature, -1).sort(descending=True)
+    before = chances.cumsum(0) - chances
+    chances = chances.masked_fill(before >= sampling.top_p, 0.0).cpu()
+    return int(order[torch.multinomial(chances, 1, generator=generator).to(order.device)])

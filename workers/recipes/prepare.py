@@ -1,0 +1,216 @@
+"""A file becomes a dataset: rows are read, judged, executed, split, and written as Arrow.
+
+Reads the file once from front to back in bounded memory. Whatever is wrong with the data is told
+in the report and ends in the status `invalid`, never in a failed job.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from typing import Any
+
+from core.datasets.convert import answer_path, to_examples
+from core.datasets.examples import BadRow, Example
+from core.datasets.gold import Gold, GoldChecker
+from core.datasets.ledger import Ledger, remarks
+from core.datasets.plan import Plan, Request, make_plan
+from core.datasets.problems import Problem, Report
+from core.datasets.readers import open_rows
+from core.datasets.rows import Row, RowSource, row_id
+from core.datasets.splits import TRAIN
+from core.datasets.statistics import Statistics
+from core.datasets.store import DatasetWriter, Spool
+from core.datasets.tokens import TokenCounter
+from core.errors import InvalidInput, JobFailure
+from core.sql.execute import SqlRunner
+from workers.context import Context
+
+SAMPLE_ROWS = 50  # columns are found in the first rows that can be read
+REPORT_SECONDS = 0.5
+
+
+def run(ctx: Context) -> dict[str, Any]:
+    """Result: status `ready` or `invalid`, kind, report, statistics, splits, content_hash."""
+    try:
+        request = Request.read(ctx.params)
+    except InvalidInput as error:
+        raise JobFailure("user", error.message) from None
+    report, ledger = Report(), Ledger()
+    with ExitStack() as stack:
+        spool = stack.enter_context(Spool(ctx.workdir / "examples.spool"))
+        try:
+            source = stack.enter_context(
+                open_rows(ctx.inputs["file"], filename=request.filename, format=request.format)
+            )
+            rows = _watched(ctx, source)
+            sample = _sample(rows, report)
+            plan = make_plan(request, [row.value for row in sample])
+            gold = stack.enter_context(_gold_checker(ctx, request, plan))
+            _take_in(chain(sample, rows), plan, gold, ledger, spool, report)
+        except InvalidInput as error:  # of the file as a whole
+            report.add(Problem(error.code, error.message))
+            return _result("invalid", report)
+        ctx.check()
+        splits = _decide(plan, ledger, report)
+        if TRAIN not in splits or (report.has_errors and not request.drop_bad_rows):
+            return _result("invalid", report, kind=plan.kind)
+        written = _write(ctx, plan, spool, splits, executed=gold and gold.executed)
+    result = _result("ready", report, kind=plan.kind, dropped=request.drop_bad_rows)
+    return result | written
+
+
+def _watched(ctx: Context, source: RowSource) -> Iterator[Row]:
+    """The rows; in between, twice a second, progress is reported and a wish to stop is heard."""
+    due, number, size = 0.0, 0, max(source.size, 1)
+    for number, row in enumerate(source, start=1):
+        if time.monotonic() >= due:
+            ctx.check()
+            ctx.progress(source.position(), size, rows=number)
+            due = time.monotonic() + REPORT_SECONDS
+        yield row
+    ctx.progress(size, size, rows=number)
+
+
+def _sample(rows: Iterator[Row], report: Report) -> list[Row]:
+    """The first rows that can be read; those before them that can't are reported."""
+    sample: list[Row] = []
+    for row in rows:
+        if row.value is None:
+            _refuse(row, [row.problem], report)
+        else:
+            sample.append(row)
+        if len(sample) == SAMPLE_ROWS:
+            break
+    if not sample:
+        problem = "no row of the file can be read" if report.rows else "the file has no rows"
+        raise InvalidInput(f"{problem}; one row at least is right", code="no_rows")
+    return sample
+
+
+@contextmanager
+def _gold_checker(ctx: Context, request: Request, plan: Plan) -> Iterator[GoldChecker | None]:
+    """Judges the answers where they are SQL; executes them where there is a database file."""
+    if plan.answers != "sql":
+        yield None
+        return
+    with ExitStack() as stack:
+        runner = None
+        if request.database and "database" in ctx.inputs:
+            runner = stack.enter_context(SqlRunner(ctx.inputs["database"], scratch=ctx.workdir))
+        yield GoldChecker(
+            source=request.sql_dialect,
+            target=plan.dialect,
+            runner=runner,
+            extract=plan.columns.kind != "sql",
+        )
+
+
+def _take_in(
+    rows: Iterable[Row],
+    plan: Plan,
+    gold: GoldChecker | None,
+    ledger: Ledger,
+    spool: Spool,
+    report: Report,
+) -> None:
+    """Judge each row; enter the examples of the good ones."""
+    for row in rows:
+        if row.value is None:
+            _refuse(row, [row.problem], report)
+            continue
+        try:
+            examples = to_examples(row.line, row.value, plan.columns)
+            judged = [_judge(example, plan, gold, report) for example in examples]
+        except BadRow as bad:
+            _refuse(row, bad.problems, report)
+            continue
+        report.rows += 1
+        identity = row_id(row.value, except_for=plan.columns.roles.values())
+        for example, sql in judged:
+            ledger.add(example, sql=sql and sql.normal, row_id=identity)
+            spool.add(example, sql and sql.figures)
+
+
+def _judge(
+    example: Example, plan: Plan, gold: GoldChecker | None, report: Report
+) -> tuple[Example, Gold | None]:
+    """The example as it is kept, and what is known of its SQL. Raises `BadRow`."""
+    if gold is None:
+        return example, None
+    path = answer_path(example, plan.columns)
+    example, judged = gold.judge(example, path)
+    for problem in judged.warnings_at(example.line, path):
+        report.add(problem)
+    return example, judged
+
+
+def _refuse(row: Row, problems: list[Problem], report: Report) -> None:
+    for problem in problems:
+        report.add(problem)
+    if row.line:  # 0: the file itself is at fault
+        report.rows += 1
+        report.reject(row.line)
+
+
+def _decide(plan: Plan, ledger: Ledger, report: Report) -> list[str | None]:
+    """The split of each example, or None for those that are not kept."""
+    ledger.close()
+    for first, later in ledger.repeated_ids():
+        message = f"this row has the id of line {first}; give each row its own, or none"
+        report.add(Problem("duplicate_id", message, later, "$.id"))
+        report.reject(later)
+    as_given = plan.fractions is None
+    report.duplicates = ledger.drop_duplicates(as_given=as_given)
+    splits = ledger.as_given() if as_given else ledger.deal(plan.fractions, plan.seed)
+    report.leaks = ledger.leaks(splits, as_given=as_given)
+    missing = [name for name in plan.fractions or () if name not in splits]
+    for code, message in remarks(report.duplicates, report.leaks, missing):
+        report.add(Problem(code, message, severity="warning"))
+    if TRAIN not in splits:
+        message = "no usable example for train; one at least is right"
+        report.add(Problem("no_train_rows", message))
+    return splits
+
+
+def _write(
+    ctx: Context, plan: Plan, spool: Spool, splits: list[str | None], *, executed: int | None
+) -> dict[str, Any]:
+    """Write what is kept, in the order of the file; its figures."""
+    counter = TokenCounter(ctx.inputs.get("token_model"))
+    statistics = Statistics(counter, schema_text=plan.schema_text)
+    writer = DatasetWriter(ctx.workdir / "arrow")
+    place = iter(splits)
+    for batch in spool.batches():
+        ctx.check()
+        kept = [(*entry, split) for entry, split in zip(batch, place, strict=False) if split]
+        writer.add(kept)
+        statistics.add(kept)
+    content_hash = writer.content_hash(kind=plan.kind)
+    info = {
+        "kind": plan.kind,
+        "answers": plan.answers,
+        "dialect": plan.dialect,
+        "splits": statistics.splits,
+        "schema_text": plan.schema_text,
+        "max_tokens": statistics.max_tokens,
+        "content_hash": content_hash,
+    }
+    writer.save(ctx.out / "dataset", info)
+    listed = ", ".join(f"{count} {name}" for name, count in statistics.splits.items())
+    ctx.event(f"dataset written: {listed}")
+    figures = statistics.to_dict(executed=executed) | {"columns": plan.columns.roles}
+    return {"statistics": figures, "splits": statistics.splits, "content_hash": content_hash}
+
+
+def _result(
+    status: str, report: Report, *, kind: str | None = None, dropped: bool = False
+) -> dict[str, Any]:
+    return {
+        "status": status,
+        "kind": kind,
+        "report": report.to_dict(dropped=dropped),
+        "statistics": {},
+        "splits": {},
+        "content_hash": None,
+    }
