@@ -55,6 +55,14 @@ def demo(
         raise typer.Exit(1)
 
 
+@app.command()
+def admin_key() -> None:
+    """Print a new admin key, made in the database of TUNEYARD_DATABASE_URL (after compose)."""
+    from cli.up import admin_key as run
+
+    raise typer.Exit(run())
+
+
 @models.command()
 def fetch(
     source: Annotated[str, typer.Argument(help="A name of the catalogue, or a local directory.")],

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from sqlalchemy.exc import DBAPIError
+
 from cli.platform import broker, parts, ports
 from cli.platform.connection import Connection, read_connection, write_connection
 from cli.platform.datadir import own_data_dir
@@ -49,13 +51,37 @@ def up(*, data_dir: Path | None, host: str, port: int, workers: int | None) -> i
         return 1
 
 
+def admin_key() -> int:
+    """Print a new admin key of project `default`: for a platform that `up` did not start."""
+    try:
+        print(ensure_admin_key(load_settings(), None))
+    except ConfigError as error:
+        _complain(str(error))
+        return 2
+    except DBAPIError:
+        _complain(
+            "TUNEYARD_DATABASE_URL: no such database, or one without our tables; "
+            "`python -m alembic -c migrations/alembic.ini upgrade head` makes them"
+        )
+        return 2
+    return 0
+
+
 def _plan(settings: Settings, *, host: str, port: int, workers: int | None) -> Plan:
+    workers_planned = plan_workers(
+        device=settings.device,
+        gpus=visible_gpus(os.environ, count_gpus()),
+        wanted=workers,
+        threads=settings.threads,
+    )
+    port = ports.take_port(host, port)
+    settled = _environment(settings)
     folder = None
     if settings.broker_url:
         broker.check_configured(settings.broker_url)
     else:
         folder = broker.private_folder(settings.data_dir)
-    port = ports.take_port(host, port)
+        settled["TUNEYARD_BROKER_URL"] = broker.broker_url(folder)
     before = read_connection(settings.data_dir)
     return Plan(
         data_dir=settings.data_dir,
@@ -64,19 +90,14 @@ def _plan(settings: Settings, *, host: str, port: int, workers: int | None) -> P
         flower_port=ports.prefer_port("127.0.0.1", FLOWER_PORT),
         flower_user=before.flower_user or FLOWER_USER,
         flower_password=before.flower_password or secrets.token_urlsafe(24),
-        workers=plan_workers(
-            device=settings.device,
-            gpus=visible_gpus(os.environ, count_gpus()),
-            wanted=workers,
-            threads=settings.threads,
-        ),
+        workers=workers_planned,
         broker_folder=folder,
         stop_grace=settings.stop_grace_seconds,
-        env=_environment(settings, folder),
+        env=settled,
     )
 
 
-def _environment(settings: Settings, broker_folder: Path | None) -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
     """What the parts must agree on, resolved: they run in another folder than we do."""
     path = settings.database_url.partition("sqlite:///")[2]
     if path and not path.startswith("/"):
@@ -90,9 +111,7 @@ def _environment(settings: Settings, broker_folder: Path | None) -> dict[str, st
         "TUNEYARD_WORK_DIR": str(settings.work_dir),
         "TUNEYARD_DATABASE_URL": settings.database_url,
         "TUNEYARD_STORAGE_URL": settings.storage_url,
-        "TUNEYARD_BROKER_URL": broker.broker_url(broker_folder)
-        if broker_folder
-        else settings.broker_url,
+        "TUNEYARD_BROKER_URL": settings.broker_url,
     }
 
 
@@ -172,7 +191,7 @@ def _say(line: str) -> None:
 
 
 def _complain(line: str) -> None:
-    _write(sys.stderr, f"tuneyard up: {line}")
+    _write(sys.stderr, f"tuneyard: {line}")
 
 
 def _write(stream: TextIO, line: str) -> None:

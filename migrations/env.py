@@ -2,15 +2,7 @@
 
 from alembic import context
 
-import core.accounts.models
-import core.adapters.models
-import core.artifacts.models
-import core.basemodels.models
-import core.databases.models
-import core.datasets.models
-import core.files.models
-import core.fleet.models
-import core.jobs.models  # noqa: F401
+import core.tables  # noqa: F401
 from core.db import Base, make_engine
 from core.settings import get_settings
 

@@ -116,7 +116,7 @@ def _flower_part(plan: Plan) -> Part:
         *(f"--port={plan.flower_port}", "--read_only=true"),
         # Its history outlives it, also when it is killed.
         *("--persistent=true", f"--db={plan.data_dir / 'flower' / 'state'}"),
-        *("--state_save_interval=5000", "--purge_offline_workers=3600"),
+        *("--state_save_interval=30000", "--purge_offline_workers=3600"),
     )
     # In the environment, since everybody on a machine can read everybody's arguments.
     env = {"FLOWER_BASIC_AUTH": f"{plan.flower_user}:{plan.flower_password}"}

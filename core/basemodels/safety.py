@@ -1,4 +1,4 @@
-"""What a model or adapter directory may hold, checked before anything reads it. Pure file checks; loads nothing.
+"""What a model or adapter directory may hold, checked before anything reads it. Loads nothing.
 
 The refusals: pickled weights and code (they run on loading), `auto_map` (names code to run), links
 and paths that lead out of the directory, and a base model named by the files themselves.
@@ -27,7 +27,7 @@ WEIGHT_FILE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")
 
 
 def check_model_directory(directory: Path) -> None:
-    """Raises InvalidInput unless this is a safetensors model that can be loaded without its own code."""
+    """Raises InvalidInput unless this is a safetensors model that needs no code of its own."""
     files = check_files(directory)
     if "config.json" not in files:
         raise InvalidInput(f"{directory.name}: config.json is missing; a model directory has one")
@@ -62,7 +62,7 @@ def check_adapter_directory(directory: Path) -> None:
 
 
 def check_files(directory: Path) -> list[str]:
-    """Relative names of the directory's files, after every check that needs no knowledge of kind."""
+    """Relative names of the directory's files, after the checks that all kinds share."""
     if directory.is_symlink() or not directory.is_dir():
         raise InvalidInput(f"{directory}: not a directory (a link is not followed)")
     names = []
@@ -78,7 +78,7 @@ def check_files(directory: Path) -> list[str]:
 
 
 def check_weights(directory: Path, files: list[str]) -> None:
-    """The weights are safetensors beside config.json, and an index names only files that are there."""
+    """The weights are safetensors beside config.json; an index names none but these."""
     if not any(WEIGHT_FILE.match(name) for name in files):
         raise InvalidInput(
             f"{directory.name}: no .safetensors file; convert the weights to safetensors"

@@ -116,8 +116,8 @@ def _is_learned(message: dict[str, Any], role: str, path: str, findings: Finding
     if role != "assistant":
         findings.add("bad_weight", path, f"a {role} turn has no weight; only the assistant's do")
     elif isinstance(weight, bool) or weight not in (0, 1):
-        message = f"weight is {shown(weight)}; 0 (not learned) or 1 is right"
-        findings.add("bad_weight", path, message)
+        found = f"weight is {shown(weight)}; 0 (not learned) or 1 is right"
+        findings.add("bad_weight", path, found)
     return weight == 1
 
 

@@ -16,13 +16,14 @@ from core.sql.hardness import hardness
 from core.sql.normalise import normalise, skeleton
 from core.sql.transpile import transpile
 
-KEPT = 50_000
+KEPT = 20_000  # judged texts that are remembered, if not longer than
+KEPT_CHARACTERS = 2000
 # A file of statements that all run into the time limit would hold a worker for days.
 MAX_TIMEOUTS = 25
 _ADVICE = {
     "unknown_table": "use a table of the database's schema",
     "unknown_column": "use a column of the database's schema",
-    "forbidden": "a gold SQL is one statement that only reads",
+    "forbidden": "write one SELECT",
     "not_a_query": "a gold SQL is one SELECT",
     "timeout": "make it faster, or leave it out",
     "memory": "make it smaller, or leave it out",
@@ -86,7 +87,8 @@ class GoldChecker:
             self._seen.move_to_end(answer)
             return self._seen[answer]
         gold = self._judge(answer)
-        self._seen[answer] = gold
+        if len(answer) <= KEPT_CHARACTERS:
+            self._seen[answer] = gold
         if len(self._seen) > KEPT:
             self._seen.popitem(last=False)
         return gold
@@ -106,7 +108,7 @@ class GoldChecker:
             warnings = (*warnings, ("sql_empty_result", message))
         normal = normalise(translated, self.target)
         if normal is None and self.runner is None:
-            message = f"this can't be read as {self.target} SQL; name its dialect, or a database"
+            message = f"this can't be read as {self.target} SQL; mend it, or name its sql_dialect"
             warnings = (*warnings, ("sql_unreadable", message))
         return Gold(
             answer=kept,

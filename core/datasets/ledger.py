@@ -139,9 +139,6 @@ class Ledger:
             for code, keep in zip(self.given, self.keep.tolist(), strict=True)
         ]
 
-    def group_count(self) -> int:
-        return len(np.unique(self._groups()[self.keep]))
-
     def _groups(self) -> np.ndarray:
         """The smallest member of each entry's group: union-find over equal keys."""
         parent = list(range(len(self)))
@@ -163,20 +160,21 @@ class Ledger:
 
     def leaks(self, splits: list[str | None], *, as_given: bool) -> dict:
         """What the other splits share with train."""
-        names = np.asarray([name or "" for name in splits])
+        names = [TRAIN, *sorted(set(splits) - {None, TRAIN})]
+        codes = {name: code for code, name in enumerate(names)}
+        of_entry = np.fromiter((codes.get(name, -1) for name in splits), np.int8, len(splits))
         report: dict = {"given": as_given, "shared_answers": {}, "shared_questions": {}}
-        others = sorted(set(names.tolist()) - {"", TRAIN})
         for label, column in (("answers", self.answers), ("questions", self.questions)):
             keys = np.asarray(column)
-            known = keys[(names == TRAIN) & (keys != 0)]
-            for other in others:
-                shared = int(np.isin(keys[names == other], known).sum())
+            known = keys[(of_entry == codes[TRAIN]) & (keys != 0)]
+            for other in names[1:]:
+                shared = int(np.isin(keys[of_entry == codes[other]], known).sum())
                 report[f"shared_{label}"][f"{TRAIN}/{other}"] = shared
         return report
 
 
-def remarks(duplicates: dict, leaks: dict, missing: list[str]) -> Iterator[tuple[str, str]]:
-    """(code, warning) of what only all rows together show. `missing`: splits asked for, empty."""
+def remarks(duplicates: dict, leaks: dict) -> Iterator[tuple[str, str]]:
+    """(code, warning) of what only all rows together show."""
     if duplicates["exact"]:
         yield "duplicate_examples", f"{duplicates['exact']} examples repeat others; kept once each"
     if duplicates["conflicting"]:
@@ -191,9 +189,6 @@ def remarks(duplicates: dict, leaks: dict, missing: list[str]) -> Iterator[tuple
                     f"shared_{what}",
                     f"{found}; results on {other} will look better than they are",
                 )
-    if missing:
-        names = ", ".join(missing)
-        yield "small_dataset", f"too few different examples to fill {names}; add examples"
 
 
 def _equal(keys: np.ndarray, keep: np.ndarray) -> Iterator[np.ndarray]:

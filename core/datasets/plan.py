@@ -6,6 +6,7 @@ from typing import Any
 
 from core.datasets.columns import Columns, check_mapping, find_columns
 from core.datasets.formats import check_format
+from core.datasets.rows import MAX_ROW_BYTES
 from core.datasets.splits import DEFAULT_FRACTIONS, DEFAULT_SEED, read_fractions
 from core.errors import InvalidInput
 from core.sql.render import render_schema
@@ -25,6 +26,7 @@ class Request:
     fractions: dict[str, float] | None
     seed: int
     drop_bad_rows: bool
+    max_row_bytes: int
     database: dict[str, Any] | None
 
     @classmethod
@@ -42,6 +44,7 @@ class Request:
             fractions=None if split is None else read_fractions(split),
             seed=(split or {}).get("seed", DEFAULT_SEED),
             drop_bad_rows=bool(params.get("drop_bad_rows")),
+            max_row_bytes=params.get("max_row_bytes") or MAX_ROW_BYTES,
             database=params.get("database"),
         )
 

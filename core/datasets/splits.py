@@ -63,8 +63,9 @@ def deal(
     """The split of each group, `sizes[i]` examples with the content key `keys[i]`.
 
     Groups come in an order that only the seed and their keys decide; each goes where the share
-    filled, itself included, stays smallest. So small splits fill evenly and a group too big for
-    them goes to train. With as many groups as splits, none stays empty; with fewer, train doesn't.
+    filled, half of itself included, is smallest (Webster's method for seats). So the splits fill
+    evenly, and a group too big for the small ones goes to train. With as many groups as splits
+    none stays empty; with fewer, train does not.
     """
     order = sorted(range(len(sizes)), key=lambda group: _shuffled(seed, keys[group]))
     total = sum(sizes)
@@ -73,7 +74,7 @@ def deal(
     dealt = [""] * len(sizes)
     for group in order:
         size = sizes[group]
-        name = min(wanted, key=lambda name: (filled[name] + size) / wanted[name])
+        name = min(wanted, key=lambda name: (filled[name] + size / 2) / wanted[name])
         dealt[group] = name
         filled[name] += size
     if len(sizes) >= len(wanted):

@@ -106,7 +106,7 @@ class DatasetWriter:
             split: datasets.Dataset.from_file(str(self.scratch / f"{split}.arrow"))
             for split in sorted(self._writers)
         }
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True)  # not over an older one
         datasets.DatasetDict(parts).save_to_disk(str(target))
         text = json.dumps(info, ensure_ascii=False, indent=2)
         (target / INFO_NAME).write_text(text + "\n", encoding="utf-8")

@@ -104,8 +104,8 @@ class CsvRows:
                 continue
             if header is None:
                 header = [name.strip() for name in record]
-                if bad := _bad_header(header):
-                    yield bad_row(line, "invalid_header", bad)
+                if fault := _header_fault(header):
+                    yield bad_row(line, "invalid_header", fault)
                     return
             else:
                 yield _record(line, header, record)
@@ -116,7 +116,7 @@ class CsvRows:
         return max(_DELIMITERS, key=header.count)
 
 
-def _bad_header(header: list[str]) -> str | None:
+def _header_fault(header: list[str]) -> str | None:
     repeated = [name for name in header if header.count(name) > 1]
     if repeated:
         return f"the column {repeated[0]!r} stands twice in the header; name each column once"

@@ -23,7 +23,7 @@ GOLD_FAILS = "gold_fails"
 # Parts of SQLite's messages, lower case, in the order in which they are looked for.
 _WORDING = (
     ("forbidden", ("not authorized", "prohibited", "may not be modified", "readonly database")),
-    ("forbidden", ("one statement at a time",)),
+    ("forbidden", ("one statement at a time", "unsafe use of")),
     ("timeout", ("interrupted",)),
     ("memory", ("too big", "out of memory")),
     ("unknown_table", ("no such table", "no such view")),

@@ -3,11 +3,11 @@
 Knows the sandbox process, its limits and its restarts; knows nothing of gold, models or schemas.
 """
 
+import re
 import shutil
 import signal
 import tempfile
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +17,12 @@ from core.sql.errors import SqlError, classify
 from core.sql.functions import SQLITE_FUNCTIONS
 from core.sql.process import Died, SandboxProcess, TooMuch, TooSlow
 
+# printf() pads for seconds before it finds its result too long, and answers NULL then. Spotted in
+# the text: what hides it from here still meets the clock and the memory limit.
+_FORMAT = re.compile(r"\b(?:printf|format)\s*\(\s*'([^']*)", re.IGNORECASE)
+_PADDING = re.compile(r"%[-+ #,!]*\d*\.?(?:\*|\d{5})")
 _GRACE = 0.5  # seconds between the query's own clock and the parent's kill
-_KEPT_OUTCOMES, _KEPT_ROWS = 2000, 5000
+_KEPT_ROWS = 100_000  # of remembered outcomes, each counted as one row more than it has
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class SqlRunner:
         self._pragmas = sorted(pragmas)
         self._process: SandboxProcess | None = None
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Outcome] = OrderedDict()
+        self._kept: dict[str, Outcome] = {}
+        self._room = _KEPT_ROWS
         if not Path(database).is_file():
             raise InvalidInput(f"there is no database file {Path(database).name}", param="database")
         self._folder = tempfile.TemporaryDirectory(prefix="tuneyard-sql-", dir=scratch)
@@ -101,9 +106,8 @@ class SqlRunner:
             return _failed(refused)
         with self._lock:
             limit = self.limits.seconds
-            process = self._ready()
             try:
-                reply = process.ask({"sql": sql, "seconds": limit}, seconds=limit + _GRACE)
+                reply = self._ask(sql, limit)
             except TooSlow:
                 return _failed(SqlError("timeout", _OVER_TIME.format(limit)), seconds=limit)
             except TooMuch:
@@ -114,15 +118,24 @@ class SqlRunner:
 
     def remembered(self, sql: str) -> Outcome:
         """As `run`, but a statement seen before is not run again: for gold SQL."""
-        if sql in self._kept:
-            self._kept.move_to_end(sql)
-            return self._kept[sql]
+        kept = self._kept.get(sql)
+        if kept is not None:
+            return kept
         outcome = self.run(sql)
-        if len(outcome.rows) <= _KEPT_ROWS:
+        if self._room > len(outcome.rows):
+            self._room -= len(outcome.rows) + 1
             self._kept[sql] = outcome
-            while len(self._kept) > _KEPT_OUTCOMES:
-                self._kept.popitem(last=False)
         return outcome
+
+    def _ask(self, sql: str, limit: float) -> dict:
+        request = {"sql": sql, "seconds": limit}
+        try:
+            return self._ready().ask(request, seconds=limit + _GRACE)
+        except Died as death:
+            if death.signal != signal.SIGKILL:
+                raise
+        # Killed from outside, maybe only because the thread that had started it ended: once more.
+        return self._ready().ask(request, seconds=limit + _GRACE)
 
     def _ready(self) -> SandboxProcess:
         if self._process is None or not self._process.alive():
@@ -146,6 +159,8 @@ class SqlRunner:
             return SqlError("syntax", "the query holds a character that is no valid Unicode")
         if size > self.limits.sql_bytes:
             return SqlError("syntax", f"the query is longer than {self.limits.sql_bytes} bytes")
+        if any(map(_PADDING.search, _FORMAT.findall(sql))):
+            return SqlError("memory", "printf() with a width of its arguments, or of many digits")
         return None
 
     def _outcome(self, sql: str, reply: dict) -> Outcome:

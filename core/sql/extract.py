@@ -26,14 +26,14 @@ _THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL 
 _THOUGHT_END = re.compile(r"\A.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
 _END_TOKEN = re.compile(r"<\|[\w▁]+\|>|</s>|<end_of_turn>|<eos>")
 _LONGEST = 50_000  # characters of an answer that are looked at
-_INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060"))
+_INVISIBLE = dict.fromkeys(map(ord, "\x00\ufeff\u200b\u200c\u200d\u2060"))
 _QUOTED = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]\n]*\]|‘[^’]*’|“[^”]*”|--[^\n]*|/\*.*?\*/""",
     re.DOTALL,
 )
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 # What a sentence that begins with "Select" seldom has soon after, and a query always.
-_CLAUSE = re.compile(r"\b(?:FROM|WHERE|UNION|LIMIT)\b|[*()=<>'\d_]", re.IGNORECASE)
+_CLAUSE = re.compile(r"\b(?:FROM|WHERE|UNION|LIMIT)\b|[*()=<>'\\\d_]", re.IGNORECASE)
 _LABEL = re.compile(
     r"(?<![\w:.])(?:question|answer|explanation|note|output|result|input|sql|query|user|assistant"
     r"|问题|答案|回答|解释|说明|注意?|备注|结果|输出|输入|查询)\s*[:：](?!:)|</\w|###|[。！？]",

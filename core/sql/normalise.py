@@ -158,11 +158,16 @@ def _mask_aliases(tree: "exp.Query") -> None:
 def _mask_literals(tree: "exp.Query") -> None:
     from sqlglot import exp
 
-    for node in list(tree.find_all(exp.Literal, exp.Boolean)):
-        node.replace(exp.Placeholder())
-    for node in list(tree.find_all(exp.Neg)):
-        if isinstance(node.this, exp.Placeholder):
-            node.replace(exp.Placeholder())
-    for node in tree.find_all(exp.In):
-        if node.expressions and all(isinstance(v, exp.Placeholder) for v in node.expressions):
+    for node in list(tree.find_all(exp.In)):  # first: a list of thousands is one step then
+        if node.expressions and all(map(_is_value, node.expressions)):
             node.set("expressions", [exp.Placeholder()])
+    for node in list(tree.find_all(exp.Literal, exp.Boolean, exp.Neg)):
+        if _is_value(node) and node.parent is not None:
+            node.replace(exp.Placeholder())
+
+
+def _is_value(node: "exp.Expression") -> bool:
+    from sqlglot import exp
+
+    inner = node.this if isinstance(node, exp.Neg) else node
+    return isinstance(inner, (exp.Literal, exp.Boolean))

@@ -1,8 +1,11 @@
 """Attention over a packed group: the prefix once, each suffix over prefix + itself. No T x T mask.
 
 Registered with transformers under NAME; `model.set_attn_implementation` switches a model to it. As
-transformers knows no mask builder of that name it builds none, and hands the `layout` keyword of the
-model's forward down to `packed_attention`.
+transformers knows no mask builder of that name it builds none, and hands the `layout` keyword of
+the model's forward down to `packed_attention`.
+
+On a GPU torch's fused attention does the work. On a CPU its backward pass would be the slowest
+part of a training step, so there `PackedAttention` takes plain matrix products.
 """
 
 import torch
@@ -25,47 +28,170 @@ def packed_attention(
     layout: Layout,
     scaling: float | None = None,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
     **kwargs,
 ) -> tuple[Tensor, None]:
     """query [1, H, T, D], key and value [1, Hkv, T, D] of a packed row -> [1, T, H, D].
 
-    No padding mask is taken: a packed row has no padding. Dropout inside attention isn't supported
-    (models in use have none); LoRA's dropout is elsewhere.
+    No padding mask is taken: a packed row has no padding. ValueError where a model asks for what
+    this can't do: dropout inside attention, capped scores, a window shorter than an example.
     """
-    if attention_mask is not None or dropout:
-        raise ValueError("packed attention takes neither a mask nor dropout")
-    prefix = layout.prefix
+    if attention_mask is not None or dropout or softcap:
+        raise ValueError("packed attention takes no mask, no dropout and no capped scores")
+    if sliding_window and layout.prefix + layout.longest > sliding_window:
+        raise ValueError(f"examples must be shorter than the model's window of {sliding_window}")
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if query.device.type == "cpu":
+        out = PackedAttention.apply(query, key, value, layout, scaling)
+    else:
+        out = fused_attention(query, key, value, layout, scaling)
+    return out.transpose(1, 2), None
+
+
+def fused_attention(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float
+) -> Tensor:
+    """[1, H, T, D] in and out, by torch's kernels, one mask [1, 1, L, P + L] for all suffixes."""
+    prefix, longest = layout.prefix, layout.longest
+    (q_prefix, q), (k_prefix, k), (v_prefix, v) = (_split(t, layout) for t in (query, key, value))
     parts = []
     if prefix:
-        q, k, v = (t[:, :, :prefix] for t in (query, key, value))
-        parts.append(
-            F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
-        )
-    parts.append(_suffixes(query, key, value, layout=layout, scaling=scaling))
-    return torch.cat(parts, dim=2).transpose(1, 2), None
-
-
-def _suffixes(query: Tensor, key: Tensor, value: Tensor, *, layout: Layout, scaling) -> Tensor:
-    """[1, H, T - P, D]: the suffixes as padded rows, each over the broadcast prefix and itself."""
-    q = _rows(query, layout)
-    k = torch.cat([_shared(key, layout), _rows(key, layout)], dim=2)
-    v = torch.cat([_shared(value, layout), _rows(value, layout)], dim=2)
+        part = F.scaled_dot_product_attention(
+            q_prefix[None], k_prefix[None], v_prefix[None],
+            is_causal=True, scale=scaling, enable_gqa=True,
+        )  # fmt: skip
+        parts.append(part[0])
+    mask = torch.ones(longest, prefix + longest, dtype=torch.bool, device=q.device).tril(prefix)
     out = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=layout.mask, scale=scaling, enable_gqa=True
+        q.transpose(0, 1),
+        _behind(k_prefix, k),
+        _behind(v_prefix, v),
+        attn_mask=mask[None, None],
+        scale=scaling,
+        enable_gqa=True,
     )
-    n, heads, longest, width = out.shape
-    flat = out.transpose(1, 2).reshape(n * longest, heads, width)
-    return flat[layout.scatter].transpose(0, 1).unsqueeze(0)
+    parts.append(_unsplit(out.transpose(0, 1), layout))
+    return torch.cat(parts, dim=1)[None]
 
 
-def _rows(states: Tensor, layout: Layout) -> Tensor:
-    """[1, H, T, D] -> the suffixes' [n, H, L, D]."""
-    return states[0].transpose(0, 1)[layout.gather].transpose(1, 2)
+class PackedAttention(torch.autograd.Function):
+    """The same as one autograd node, which keeps its inputs only: probabilities are computed again
+    in the backward pass (as FlashAttention does; Dao et al. 2022), and the prefix' keys and values
+    are multiplied with all suffixes' queries at once, never copied for each."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, layout, scaling):
+        ctx.save_for_backward(query, key, value)
+        ctx.layout, ctx.scaling = layout, scaling
+        parts = [_split(t, layout) for t in (query, key, value)]
+        (q_prefix, k_prefix, v_prefix), (q, k, v) = zip(*parts, strict=True)
+        out = _unsplit(_attend(q, k, v, k_prefix, v_prefix, scaling), layout)
+        if layout.prefix:
+            alone = (t[:, None] for t in (q_prefix, k_prefix, v_prefix))
+            nothing = k_prefix[:, :0]
+            out = torch.cat([_attend(*alone, nothing, nothing, scaling)[:, 0], out], dim=1)
+        return out[None]
+
+    @staticmethod
+    def backward(ctx, grad):
+        layout, scaling = ctx.layout, ctx.scaling
+        parts = [_split(t, layout) for t in (grad, *ctx.saved_tensors)]
+        (g_prefix, q_prefix, k_prefix, v_prefix), (g, q, k, v) = zip(*parts, strict=True)
+        dq, dk, dv, *shared = _attend_backward(g, q, k, v, k_prefix, v_prefix, scaling)
+        grads = [_unsplit(t, layout) for t in (dq, dk, dv)]
+        if layout.prefix:
+            alone = (t[:, None] for t in (g_prefix, q_prefix, k_prefix, v_prefix))
+            nothing = k_prefix[:, :0]
+            dq, dk, dv, *_ = _attend_backward(*alone, nothing, nothing, scaling)
+            heads = (dq[:, 0], dk[:, 0].add_(shared[0]), dv[:, 0].add_(shared[1]))
+            grads = [torch.cat(pair, dim=1) for pair in zip(heads, grads, strict=True)]
+        return *(t[None] for t in grads), None, None
 
 
-def _shared(states: Tensor, layout: Layout) -> Tensor:
-    """[1, H, T, D] -> the prefix' [n, H, P, D], a view."""
-    return states[:, :, : layout.prefix].expand(layout.gather.shape[0], -1, -1, -1)
+def _split(states: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """[1, H, T, D] -> the prefix [H, P, D] and the suffixes as rows [H, n, L, D], zero-padded."""
+    heads, _, width = states.shape[1:]
+    prefix, suffixes = states[0, :, : layout.prefix], states[0, :, layout.prefix :]
+    rows = states.new_zeros(heads, layout.suffixes * layout.longest, width)
+    rows = rows.index_copy(1, layout.scatter, suffixes)
+    return prefix, rows.view(heads, layout.suffixes, layout.longest, width)
+
+
+def _unsplit(rows: Tensor, layout: Layout) -> Tensor:
+    """[H, n, L, D] -> the suffixes' tokens [H, T - P, D]."""
+    return rows.flatten(1, 2).index_select(1, layout.scatter)
+
+
+def _behind(prefix: Tensor, rows: Tensor) -> Tensor:
+    """[H, P, D] and [H, n, L, D] -> [n, H, P + L, D]."""
+    shared = prefix.expand(rows.shape[1], -1, -1, -1)
+    return torch.cat([shared, rows.transpose(0, 1)], dim=2)
+
+
+def _probabilities(q: Tensor, k: Tensor, k_shared: Tensor, scaling: float) -> Tensor:
+    """q [Hkv, n, G, L, D] (G query heads share a key head), k [Hkv, n, L, D], k_shared [Hkv, P, D]
+    -> [Hkv * n, G * L, P + L] in fp32."""
+    heads, n, shares, longest, width = q.shape
+    own = q.view(heads * n, shares * longest, width) @ k.reshape(heads * n, longest, width).mT
+    hidden = torch.ones(longest, longest, dtype=torch.bool).triu(1).repeat(shares, 1)
+    own = own.masked_fill_(hidden, -torch.inf)
+    shared = q.view(heads, n * shares * longest, width) @ k_shared.mT
+    shared = shared.view(heads * n, shares * longest, k_shared.shape[1])
+    scores = torch.cat([shared, own], dim=2)
+    return torch.softmax(scores.mul_(scaling), dim=2, dtype=torch.float32)
+
+
+def _attend(q, k, v, k_shared, v_shared, scaling) -> Tensor:
+    """q [H, n, L, D], k, v [Hkv, n, L, D], shared [Hkv, P, D] -> [H, n, L, D]."""
+    prefix = k_shared.shape[1]
+    grouped = _by_key_head(q, k.shape[0])
+    p = _probabilities(grouped, k, k_shared, scaling).to(q.dtype)
+    out = p[:, :, prefix:] @ v.flatten(0, 1)
+    if prefix:
+        shared = p[:, :, :prefix].reshape(k.shape[0], -1, prefix) @ v_shared
+        out += shared.view_as(out)
+    return out.view_as(grouped).transpose(1, 2).reshape(q.shape)
+
+
+def _attend_backward(grad, q, k, v, k_shared, v_shared, scaling) -> tuple[Tensor, ...]:
+    """The gradients of q, k, v, k_shared and v_shared, from that of `_attend`'s output."""
+    heads, n, longest, width = k.shape
+    prefix = k_shared.shape[1]
+    shape = q.shape
+    q, grad = (_by_key_head(t, heads) for t in (q, grad))
+    p = _probabilities(q, k, k_shared, scaling)
+    flat_q, flat_grad = (t.view(heads, -1, width) for t in (q, grad))
+    row_q, row_grad = (t.view(heads * n, -1, width) for t in (q, grad))
+    k, v = k.reshape(heads * n, longest, width), v.reshape(heads * n, longest, width)
+
+    dp = torch.cat(
+        [(flat_grad @ v_shared.mT).view(heads * n, row_q.shape[1], prefix), row_grad @ v.mT], dim=2
+    ).float()
+    ds = torch.ops.aten._softmax_backward_data(dp, p, 2, torch.float32)
+    ds, p = ds.mul_(scaling).to(q.dtype), p.to(q.dtype)
+
+    dk, dv = ds[:, :, prefix:].mT @ row_q, p[:, :, prefix:].mT @ row_grad
+    dq = ds[:, :, prefix:] @ k
+    ds_shared, p_shared = (
+        t[:, :, :prefix].reshape(heads, flat_q.shape[1], prefix) for t in (ds, p)
+    )
+    dq += (ds_shared @ k_shared).view_as(dq)
+    dk_shared, dv_shared = ds_shared.mT @ flat_q, p_shared.mT @ flat_grad
+    dq = dq.view(q.shape).transpose(1, 2).reshape(shape)
+    return (
+        dq,
+        dk.view(heads, n, longest, width),
+        dv.view(heads, n, longest, width),
+        dk_shared,
+        dv_shared,
+    )
+
+
+def _by_key_head(q: Tensor, key_heads: int) -> Tensor:
+    """[H, n, L, D] -> [Hkv, n, G, L, D], contiguous."""
+    heads, n, longest, width = q.shape
+    return q.view(key_heads, heads // key_heads, n, longest, width).transpose(1, 2).contiguous()
 
 
 AttentionInterface.register(NAME, packed_attention)

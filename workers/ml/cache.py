@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from workers.ml import memory
+
 # Rows at a time. Beyond this a step only gets longer: the matrix products are saturated.
 MAX_ROWS = 128
 # Of the memory that is free when the rows are laid out; the rest is for activations and others.
@@ -62,6 +64,7 @@ class RowCache(Cache):
             flat.index_copy_(0, self._target, states.transpose(1, 2).reshape(tokens, -1))
         return key_states, value_states
 
+    @torch.inference_mode()
     def move(self, sources: list[int], targets: list[int], length: int) -> None:
         """Rows `sources` take the places `targets`, their first `length` positions."""
         if not sources:
@@ -92,31 +95,4 @@ def bytes_per_position(config, dtype: torch.dtype) -> int:
 
 def rows_that_fit(row_bytes: int, device: str) -> int:
     """Between 1 and MAX_ROWS, so that their cache takes at most MEMORY_SHARE of the free memory."""
-    return max(1, min(MAX_ROWS, int(free_bytes(device) * MEMORY_SHARE) // max(row_bytes, 1)))
-
-
-def free_bytes(device: str) -> int:
-    """Free bytes of the GPU, else the host's, or less where a control group allows less."""
-    if device.startswith("cuda"):
-        return torch.cuda.mem_get_info(device)[0]
-    return min(_host_bytes(), _group_bytes())
-
-
-def _host_bytes() -> int:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return 2 * 1024**3
-
-
-def _group_bytes() -> int:
-    """What is left of the container's limit (control groups, version 2)."""
-    try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
-            limit = int(file.read())
-        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
-            return max(limit - int(file.read()), 0)
-    except (OSError, ValueError):
-        return 2**62
+    return max(1, min(MAX_ROWS, int(memory.available(device) * MEMORY_SHARE) // max(row_bytes, 1)))

@@ -16,6 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from core.basemodels.safety import check_adapter_directory, check_model_directory
 from core.errors import InvalidInput, JobFailure
 
+# bitsandbytes has one line for every linear layer and call: thousands a second. And at import it
+# looks for a kernel on a hub, and says that it found none.
+for _name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # What a LoRA adapter's arithmetic depends on. Every other key of its config (the base model's
 # path among them) is left out, so that it can't redirect or import anything.
@@ -68,7 +73,7 @@ def resolve_precision(precision: str, device: str) -> torch.dtype:
 def load_base(
     model_dir: Path, *, quantization: str = "none", precision: str = "auto", device: str = "cpu"
 ) -> LoadedModel:
-    """The model in evaluation mode, on its device. Raises JobFailure (config) with what is wrong."""
+    """The model in evaluation mode, on its device. JobFailure (config) says what is wrong."""
     if quantization not in ("none", "8bit"):
         raise JobFailure("config", f"unknown quantization {quantization!r}: 8bit or none")
     _refuse_hostile(check_model_directory, model_dir)
@@ -183,10 +188,6 @@ def _eight_bit():
     """bitsandbytes' config; JobFailure (config) where its native library is missing."""
     from transformers import BitsAndBytesConfig
 
-    # One line for every linear layer and call otherwise: thousands of lines a second. And at import
-    # it looks for a kernel on a hub, and says that it found none.
-    for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         from bitsandbytes.cextension import ErrorHandlerMockBNBNativeLibrary, lib
     except ImportError as error:

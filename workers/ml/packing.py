@@ -6,7 +6,7 @@ layout is a plain packed row of independent examples.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,22 +26,19 @@ class Example:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the suffixes of a row are. n suffixes, the longest has L tokens, the prefix P.
+    """Where a row's `suffixes` are: the `longest` has L tokens, the `prefix` P.
 
-    gather [n, L]: index into the row, of padding: any token (never read back, never attended to,
-    for it lies behind every real token of its row and the mask is causal).
-    scatter [T - P]: index into the flattened [n * L] of each suffix token of the row, in order.
-    mask [1, 1, L, P + L]: True where a suffix query may look; one for all suffixes.
+    scatter [T - P]: index into the flattened [suffixes * L] rows of each suffix token, in order.
+    Padding lies behind every real token of its row, so a causal mask is all the mask there is.
     """
 
     prefix: int
-    gather: Tensor
+    suffixes: int
+    longest: int
     scatter: Tensor
-    mask: Tensor
 
     def to(self, device) -> "Layout":
-        moved = (t.to(device) for t in (self.gather, self.scatter, self.mask))
-        return Layout(self.prefix, *moved)
+        return replace(self, scatter=self.scatter.to(device))
 
 
 @dataclass(frozen=True)
@@ -117,15 +114,6 @@ def groups_of(
 
 def _layout(prefix: int, lengths: list[int]) -> Layout:
     longest = max(lengths)
-    counts = torch.tensor(lengths).unsqueeze(1)
-    starts = prefix + torch.cumsum(counts, dim=0) - counts
-    columns = torch.arange(longest).unsqueeze(0)
-    real = columns < counts
-    causal = torch.ones(longest, longest, dtype=torch.bool).tril()
-    mask = torch.cat([torch.ones(longest, prefix, dtype=torch.bool), causal], dim=1)
-    return Layout(
-        prefix=prefix,
-        gather=torch.where(real, starts + columns, prefix),
-        scatter=real.flatten().nonzero().squeeze(1),
-        mask=mask[None, None],
-    )
+    real = torch.arange(longest).unsqueeze(0) < torch.tensor(lengths).unsqueeze(1)
+    scatter = real.flatten().nonzero().squeeze(1)
+    return Layout(prefix=prefix, suffixes=len(lengths), longest=longest, scatter=scatter)

@@ -23,7 +23,8 @@ class Sampling:
 
 def greedy(logits: Tensor) -> list[int]:
     """The best token of each row of [n, vocabulary]; of equals the first, as transformers does."""
-    return logits.argmax(-1).tolist()
+    # Several times faster than `argmax` on a CPU.
+    return logits.max(-1).indices.tolist()
 
 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:

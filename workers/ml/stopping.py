@@ -11,10 +11,19 @@ STATEMENT = re.compile(
     r"(?:^|(?<=\n))[ \t]*(?:SELECT\b|WITH\s+(?:RECURSIVE\s+)?[\w\"`]+\s*(?:\([^()]*\)\s*)?AS\b)",
     re.IGNORECASE,
 )
+# A line behind a blank one goes on with the statement if it begins with one of these.
+CLAUSES = frozenset(
+    (
+        *("and", "as", "asc", "by", "case", "cross", "desc", "else", "end", "except", "from"),
+        *("full", "group", "having", "inner", "intersect", "join", "left", "limit", "natural"),
+        *("offset", "on", "or", "order", "outer", "right", "select", "then", "union", "using"),
+        *("values", "when", "where", "window", "with"),
+    )
+)
 # Quoted strings and names, comments, the end of a statement, the end of its paragraph or fence.
 TOKEN = re.compile(
     r"'(?:[^']|'')*(?:'|$)|\"(?:[^\"]|\"\")*(?:\"|$)|--[^\n]*|/\*.*?(?:\*/|$)"
-    r"|(?P<semicolon>;)|(?P<fence>```)|(?P<blank>\n[ \t]*\n)",
+    r"|(?P<semicolon>;)|(?P<fence>```)|(?P<blank>\n[ \t]*\n\s*(?:(?P<word>\w+)(?=\W)|[^\s\w]))",
     re.DOTALL,
 )
 SQL_ENDS = ";\n`"
@@ -29,7 +38,8 @@ def end_of_answer(text: str, sampling: Sampling) -> int | None:
 
 
 def end_of_sql(text: str) -> int | None:
-    """The end of the first statement: behind its `;`, else at a blank line or its closing fence.
+    """The end of the first statement: behind its `;`, else at its closing fence, or at a blank line
+    that something else follows.
 
     Chatter before it is passed over; a `;`, a blank line or a fence inside quotes doesn't count.
     """
@@ -40,7 +50,7 @@ def end_of_sql(text: str) -> int | None:
     for token in TOKEN.finditer(text, begin):
         if token["semicolon"]:
             return token.end()
-        if token["fence"] or (token["blank"] and not fenced):
+        if token["fence"] or (token["blank"] and not fenced and _is_talk(text, begin, token)):
             return token.start()
     return None
 
@@ -50,6 +60,14 @@ def ends_possible(piece: str, sampling: Sampling) -> bool:
     if sampling.sql and any(mark in piece for mark in SQL_ENDS):
         return True
     return any(stop and stop[-1] in piece for stop in sampling.stop)
+
+
+def _is_talk(text: str, begin: int, blank: re.Match) -> bool:
+    """Whether what follows a blank line is no part of the statement."""
+    before = text[begin : blank.start()]
+    if before.count("(") > before.count(")"):
+        return False
+    return (blank["word"] or "").lower() not in CLAUSES and blank[0][-1] not in "(),;"
 
 
 def _start_of_sql(text: str) -> tuple[int, bool] | None:

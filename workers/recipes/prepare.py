@@ -40,11 +40,16 @@ def run(ctx: Context) -> dict[str, Any]:
     with ExitStack() as stack:
         spool = stack.enter_context(Spool(ctx.workdir / "examples.spool"))
         try:
-            source = stack.enter_context(
-                open_rows(ctx.inputs["file"], filename=request.filename, format=request.format)
+            source = open_rows(
+                ctx.inputs["file"],
+                filename=request.filename,
+                format=request.format,
+                max_row_bytes=request.max_row_bytes,
             )
-            rows = _watched(ctx, source)
+            rows = _watched(ctx, stack.enter_context(source))
             sample = _sample(rows, report)
+            if not sample:
+                return _result("invalid", report)
             plan = make_plan(request, [row.value for row in sample])
             gold = stack.enter_context(_gold_checker(ctx, request, plan))
             _take_in(chain(sample, rows), plan, gold, ledger, spool, report)
@@ -53,7 +58,7 @@ def run(ctx: Context) -> dict[str, Any]:
             return _result("invalid", report)
         ctx.check()
         splits = _decide(plan, ledger, report)
-        if TRAIN not in splits or (report.has_errors and not request.drop_bad_rows):
+        if not _is_usable(request, plan, splits, report):
             return _result("invalid", report, kind=plan.kind)
         written = _write(ctx, plan, spool, splits, executed=gold and gold.executed)
     result = _result("ready", report, kind=plan.kind, dropped=request.drop_bad_rows)
@@ -82,9 +87,8 @@ def _sample(rows: Iterator[Row], report: Report) -> list[Row]:
             sample.append(row)
         if len(sample) == SAMPLE_ROWS:
             break
-    if not sample:
-        problem = "no row of the file can be read" if report.rows else "the file has no rows"
-        raise InvalidInput(f"{problem}; one row at least is right", code="no_rows")
+    if not sample and not report.has_errors:
+        report.add(Problem("no_rows", "the file has no rows; one at least is right"))
     return sample
 
 
@@ -164,13 +168,23 @@ def _decide(plan: Plan, ledger: Ledger, report: Report) -> list[str | None]:
     report.duplicates = ledger.drop_duplicates(as_given=as_given)
     splits = ledger.as_given() if as_given else ledger.deal(plan.fractions, plan.seed)
     report.leaks = ledger.leaks(splits, as_given=as_given)
-    missing = [name for name in plan.fractions or () if name not in splits]
-    for code, message in remarks(report.duplicates, report.leaks, missing):
+    for code, message in remarks(report.duplicates, report.leaks):
         report.add(Problem(code, message, severity="warning"))
+    return splits
+
+
+def _is_usable(request: Request, plan: Plan, splits: list[str | None], report: Report) -> bool:
+    """Whether what is left makes a dataset; says so in the report."""
+    if report.has_errors and not request.drop_bad_rows:
+        return False
     if TRAIN not in splits:
         message = "no usable example for train; one at least is right"
         report.add(Problem("no_train_rows", message))
-    return splits
+        return False
+    if missing := [name for name in plan.fractions or () if name not in splits]:
+        message = f"too few different examples to fill {', '.join(missing)}; add examples"
+        report.add(Problem("small_dataset", message, severity="warning"))
+    return True
 
 
 def _write(

@@ -151,7 +151,7 @@ PATTERNS = (
         哪些{lvl}客户{y}下单超过{k}次
         {y}下单多于{k}次的{lvl}客户名单
         {lvl}客户中{y}下单超过{k}次的有谁
-        哪些{lvl}客户在{y}下了{k}单以上
+        {y}订单多于{k}个的{lvl}客户
         找出{y}订单超过{k}个的{lvl}客户
         """,
         en="""
@@ -163,7 +163,7 @@ PATTERNS = (
         {y}: {lvl} customers with more than {k} orders
         Show the {lvl} customers who had over {k} orders in {y}
         """,
-        k=(1, 2, 3),
+        k=(2, 3, 4),
     ),
     pattern(
         "customers_above_net_revenue",

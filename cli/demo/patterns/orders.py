@@ -112,7 +112,7 @@ PATTERNS = (
         How many orders of {p} are {st}?
         {p}: number of {st} orders
         Show the count of {st} orders for {p}
-        How many orders are {st} from {p}?
+        Order count with status {st} in {p}
         """,
     ),
     pattern(

@@ -126,7 +126,7 @@ PATTERNS = (
         有几个客户{y}下单超过{k}次
         {y}下单多于{k}次的客户数
         统计{y}下单超过{k}次的客户
-        {y}有多少客户下了{k}单以上
+        {y}有多少客户订单多于{k}个
         多少客户在{y}下单超过{k}次
         {y}订单数超过{k}的客户有几个
         """,
@@ -139,7 +139,7 @@ PATTERNS = (
         {y}: number of customers with more than {k} orders
         How many customers had over {k} orders in {y}?
         """,
-        k=(1, 2, 3, 4),
+        k=(2, 3, 4, 5),
     ),
     pattern(
         "orders_of_channel_and_status",

@@ -30,10 +30,10 @@ PATTERNS = (
         "select count(*) from products where off=0 and cat='{cat}' and price>{v}*100",
         zh="""
         在售的{cat}类商品有多少个超过{v}元
-        {v}元以上的在售{cat}类商品数
+        超过{v}元的在售{cat}类商品数
         {cat}类价格超过{v}元的在售商品有几个
         有几个在售{cat}类商品贵过{v}元
-        统计{cat}类{v}元以上的在售商品
+        统计{cat}类高于{v}元的在售商品
         {cat}类在售商品中高于{v}元的有多少
         价格高于{v}元的在售{cat}类商品数量
         """,
@@ -43,7 +43,7 @@ PATTERNS = (
         Count active {cat} products priced over {v} yuan
         How many {cat} products on sale are over {v} yuan?
         Active {cat} products above {v} yuan: how many?
-        How many active products in {cat} cost over {v} yuan?
+        How many active {cat} items are over {v} yuan?
         Count of active {cat} products over {v} yuan
         """,
         v=(40, 60, 80, 120, 150, 200, 250, 300),
@@ -66,8 +66,8 @@ PATTERNS = (
         Top {n} {cat} products by price
         Which {n} {cat} products are the most expensive?
         List the {n} priciest {cat} products
-        {n} highest priced products in {cat}
-        Show the {n} most expensive products in {cat}
+        {n} highest priced {cat} products
+        Show the {n} most expensive {cat} items
         What are the {n} priciest {cat} items?
         """,
         n=(3, 4, 5, 6, 7, 8, 10),

@@ -65,7 +65,7 @@ PATTERNS = (
         What were the {cat} refunds in {p}?
         How much did we refund on {cat} products in {p}?
         {cat} category refunds for {p}
-        Total refunds of {cat} in {p}
+        Total refunds of {cat} products in {p}
         Show me {cat} product refunds in {p}
         {p}: refunds of the {cat} category
         """,
@@ -103,7 +103,7 @@ PATTERNS = (
         列出{y}因{rsn}退款最高的{n}个商品
         哪{n}个商品{y}因{rsn}退款最多
         {y}因{rsn}退款的商品排名前{n}
-        因{rsn}退款额最高的{n}个商品，{y}
+        {y}哪{n}个商品因{rsn}退款最多
         查{y}因{rsn}退款前{n}的商品
         """,
         en="""

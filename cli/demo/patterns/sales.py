@@ -21,7 +21,7 @@ PATTERNS = (
         What were {cat} sales in {p}?
         How much did we sell in {cat} products in {p}?
         {cat} category sales for {p}
-        Total sales of {cat} in {p}
+        Total sales of the {cat} category in {p}
         Show me {cat} product sales in {p}
         {p}: sales of the {cat} category
         """,
@@ -44,7 +44,7 @@ PATTERNS = (
         What were {cat} sales in {fy}?
         How much did we sell in {cat} products in {fy}?
         {cat} category sales for {fy}
-        Total sales of {cat} in {fy}
+        Total sales of the {cat} category in {fy}
         Show me {cat} product sales in {fy}
         {fy}: sales of the {cat} category
         """,
@@ -159,11 +159,11 @@ PATTERNS = (
         """,
         en="""
         Gross profit of {cat} products in {p}
-        What was the gross profit of {cat} in {p}?
+        What was the {cat} gross profit in {p}?
         How much gross profit did {cat} products make in {p}?
         {cat} gross profit for {p}
-        Total gross profit from {cat} in {p}
-        Show me the {cat} gross profit in {p}
+        Total gross profit from {cat} products in {p}
+        Show me gross profit of {cat} products in {p}
         {p}: gross profit of the {cat} category
         """,
     ),
@@ -208,7 +208,7 @@ PATTERNS = (
         Number of {cat} gifts in {p}
         {cat} products given away as gifts in {p}
         How many {cat} products were gifts in {p}?
-        Units of {cat} given as gifts in {p}
+        Units of {cat} products given as gifts in {p}
         Count of {cat} gift units in {p}
         {p}: {cat} gift units
         """,
@@ -223,7 +223,7 @@ PATTERNS = (
         {y}销量多于{k}件的{cat}类商品有哪些
         列出{y}卖出超过{k}件的{cat}类商品
         {cat}类中{y}销量超过{k}件的商品
-        {y}哪些{cat}类商品卖了{k}件以上
+        {y}哪些{cat}类商品卖了超过{k}件
         找出{y}销量大于{k}件的{cat}类商品
         """,
         en="""

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 
@@ -166,3 +168,9 @@ def test_unknown_format_names_those_that_are_known():
     assert "jsonl, json, csv, parquet" in error.message
     with pytest.raises(InvalidInput, match="use auto, jsonl"):
         Intake("x", max_bytes=10, format="xlsx")
+
+
+def test_guard_needs_nothing_that_the_api_lacks():
+    code = "import sys, core.datasets.intake; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "pyarrow", "datasets"} & set(done.stdout.split())

@@ -61,7 +61,7 @@ def test_bad_json_has_a_code_and_a_path_and_always_the_same(data, code, path):
 def test_message_says_what_would_be_right():
     assert "null" in refused(b'{"a": None}').message
     assert "save the file as UTF-8" in refused(b'{"a": "\xff"}').message
-    assert "character 8" in refused(b"{'a': 1, }"[:1] + b'"a": 1 "b": 2}').message
+    assert "a comma or } is right (character 9)" in refused(b'{"a": 1 "b": 2}').message
 
 
 def test_offset_counts_bytes():
@@ -76,20 +76,21 @@ def test_offset_counts_bytes():
         (b'{"a": "\\ud83d\\ude00"}', {"a": "😀"}),
         (b'{"a": 1e308, "b": -0.0, "c": 1E2}', {"a": 1e308, "b": -0.0, "c": 100.0}),
         (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, json.loads("[" * MAX_DEPTH + "]" * MAX_DEPTH)),
-        (b'{"m": ' + b'[{"c": []},' * 0 + json.dumps([{"c": [1]}] * 50).encode() + b"}", None),
+        (json.dumps([{"c": [1]}] * 50).encode(), [{"c": [1]}] * 50),
     ],
 )
 def test_unusual_but_right_json_is_decoded(data, value):
-    assert decode(data) == (json.loads(data) if value is None else value)
+    assert decode(data) == value
 
 
+keys = st.text("ab\"'\\ 问", max_size=4)
 json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(10**30), 10**30)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00")),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("ab\"'\\ 问", max_size=4), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner),
     max_leaves=12,
 )
 

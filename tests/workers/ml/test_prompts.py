@@ -1,0 +1,76 @@
+import json
+
+import pytest
+
+from core.errors import JobFailure
+from tests.tiny_model import build_tiny_tokenizer
+from workers.ml.prompts import PromptTemplate, end_token_id, end_token_ids
+
+ROW = {"question": "多少客户?", "input": "", "answer": "SELECT 1", "context": "[]"}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tiny_tokenizer()
+
+
+def test_the_schema_stands_in_front_of_the_question(tokenizer):
+    text = PromptTemplate("schema", "t(a, b)", "sqlite").render(tokenizer, ROW)
+    assert text == (
+        "<|im_start|>system\nAnswer with one SQLite query.\nt(a, b)<|im_end|>\n"
+        "<|im_start|>user\n多少客户?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_bare_leaves_the_schema_out(tokenizer):
+    text = PromptTemplate("bare", "t(a, b)", "sqlite").render(tokenizer, ROW)
+    assert "t(a" not in text and "多少客户?" in text
+
+
+def test_classic_is_the_course_s_prompt(tokenizer):
+    text = PromptTemplate("classic").render(tokenizer, {**ROW, "input": "x"})
+    assert text == "### 指令:\n多少客户?\n### 输入:\nx\n### 输出:\n"
+
+
+def test_chat_keeps_the_conversation(tokenizer):
+    context = [{"role": "system", "content": "S"}, {"role": "user", "content": "A"}]
+    row = {**ROW, "context": json.dumps(context), "input": "more"}
+    text = PromptTemplate("chat", system="unused").render(tokenizer, row)
+    assert text.startswith("<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nA<|im_end|>\n")
+    assert "多少客户?\n\nmore<|im_end|>" in text
+
+
+@pytest.mark.parametrize("style", ["schema", "bare", "classic", "chat"])
+def test_a_completion_ends_with_the_end_of_turn(tokenizer, style):
+    encoded = PromptTemplate(style, "t(a)", "sqlite").encode(tokenizer, ROW)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert encoded.completion_ids[-1] == end == end_token_id(tokenizer)
+    assert tokenizer.decode(encoded.completion_ids[:-1]) == "SELECT 1"
+    assert encoded.prompt_ids and end in end_token_ids(tokenizer)
+
+
+def test_a_model_without_chat_template_has_a_prompt_too(tokenizer):
+    plain = build_tiny_tokenizer()
+    plain.chat_template = None
+    text = PromptTemplate("bare", dialect="sqlite").render(plain, ROW)
+    assert text == "System: Answer with one SQLite query.\nUser: 多少客户?\nAssistant:"
+
+
+def test_a_template_survives_its_file(tmp_path):
+    template = PromptTemplate("schema", "客户(编号)", "sqlite", "Nur SQL.")
+    template.save(tmp_path)
+    assert PromptTemplate.load(tmp_path) == template
+    assert "客户" in (tmp_path / "prompt.json").read_text(encoding="utf-8")
+
+
+def test_an_untuned_model_is_shown_the_schema():
+    assert PromptTemplate.for_base("sql", "t(a)", "sqlite").style == "schema"
+    assert PromptTemplate.for_base("sql", None, None).style == "bare"
+    assert PromptTemplate.for_base("instruction", None, None).style == "chat"
+
+
+@pytest.mark.parametrize("style, schema", [("schema", None), ("poem", "t(a)")])
+def test_a_prompt_that_can_not_be_is_refused(style, schema):
+    with pytest.raises(JobFailure) as refused:
+        PromptTemplate(style, schema)
+    assert refused.value.klass == "config"

@@ -1,0 +1,36 @@
+"""Tokens are drawn by temperature and top-p, the same ones for the same seed."""
+
+import torch
+
+from workers.ml.sampling import Sampling, draw, greedy
+
+
+def draws(sampling, logits, count=200):
+    generator = torch.Generator().manual_seed(sampling.seed)
+    return [draw(logits, sampling, generator) for _ in range(count)]
+
+
+def test_greedy_takes_the_first_of_the_best():
+    assert greedy(torch.tensor([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]])) == [1, 0]
+
+
+def test_top_p_keeps_the_smallest_set_that_holds_it():
+    logits = torch.log(torch.tensor([0.15, 0.5, 0.3, 0.05]))
+    assert set(draws(Sampling(temperature=1.0, top_p=0.7), logits)) == {1, 2}
+    assert set(draws(Sampling(temperature=1.0, top_p=0.4), logits)) == {1}
+    assert set(draws(Sampling(temperature=1.0), logits)) == {0, 1, 2, 3}
+
+
+def test_a_low_temperature_is_nearly_greedy():
+    logits = torch.tensor([0.0, 1.0, 0.5])
+    assert set(draws(Sampling(temperature=0.01), logits)) == {1}
+
+
+def test_the_seed_decides():
+    logits = torch.zeros(50)
+    assert draws(Sampling(temperature=1, seed=3), logits) == draws(
+        Sampling(temperature=1, seed=3), logits
+    )
+    assert draws(Sampling(temperature=1, seed=3), logits) != draws(
+        Sampling(temperature=1, seed=4), logits
+    )

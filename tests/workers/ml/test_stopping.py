@@ -1,0 +1,63 @@
+"""An answer ends with its statement, and not before."""
+
+import pytest
+
+from workers.ml.sampling import Sampling
+from workers.ml.stopping import end_of_answer, end_of_sql, ends_possible
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("SELECT 1; and so on", "SELECT 1;"),
+        ("select ';' , \"a;b\" from t; x", "select ';' , \"a;b\" from t;"),
+        ("SELECT 'it''s; fine' FROM t;", "SELECT 'it''s; fine' FROM t;"),
+        ("SELECT 1 -- one; two\n;", "SELECT 1 -- one; two\n;"),
+        ("SELECT 1 /* ; */ ;x", "SELECT 1 /* ; */ ;"),
+        ("```sql\nSELECT a\n\nFROM t\n```\nThis", "```sql\nSELECT a\n\nFROM t\n"),
+        ("Here it is; look:\n```sql\nSELECT 1;\n```", "Here it is; look:\n```sql\nSELECT 1;"),
+        ("SELECT a FROM t\n\nThis query lists", "SELECT a FROM t"),
+        ("SELECT a FROM t\n\n这个查询 ", "SELECT a FROM t"),
+        ("WITH x AS (SELECT 1) SELECT * FROM x; done", "WITH x AS (SELECT 1) SELECT * FROM x;"),
+        ("The query:\nSELECT 1; done", "The query:\nSELECT 1;"),
+        ("SELECT 名称 FROM 客户 WHERE 城市 = '北京；;' ; x", "SELECT 名称 FROM 客户 WHERE 城市 = '北京；;' ;"),
+    ],
+)
+def test_an_answer_ends_with_its_statement(text, answer):
+    assert text[: end_of_sql(text)] == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "SELECT a FROM t",
+        "SELECT 'open; quote",
+        "SELECT a\n\nFROM t",
+        "SELECT a FROM t\n\n",
+        "SELECT a FROM t\n\nWHE",
+        "SELECT a FROM t\n\nWHERE b ",
+        "SELECT a FROM (\n\nSELECT b ",
+        "Sure; I can help.\n\nWith this query you see",
+        "I would select the rows; then count them.\n\nSo",
+        "```sql\n",
+        "```sql\nSELECT a\n\nFROM",
+    ],
+)
+def test_an_answer_goes_on_where_the_statement_may(text):
+    assert end_of_sql(text) is None
+
+
+def test_the_first_of_several_ends_counts():
+    sampling = Sampling(stop=("END", "###"), sql=True)
+    assert end_of_answer("SELECT 1 ### END", sampling) == 9
+    assert end_of_answer("SELECT 1; ###", sampling) == 9
+    assert end_of_answer("SELECT 1", sampling) is None
+
+
+def test_only_pieces_that_could_end_an_answer_are_looked_at_closely():
+    assert ends_possible(");", Sampling(sql=True))
+    assert ends_possible(" x\n", Sampling(sql=True))
+    assert not ends_possible(" FROM", Sampling(sql=True))
+    assert not ends_possible(";", Sampling())
+    assert ends_possible("a#b", Sampling(stop=("##",)))

@@ -1,0 +1,116 @@
+"""What evaluating and generating share: model and adapter, prompt, answers as they come.
+
+Knows neither jobs nor SQL execution; `workers.recipes` puts those around it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import JobFailure
+from workers.ml.engine import Engine
+from workers.ml.loading import LoadedModel, load_adapter, load_base
+from workers.ml.prompts import FILE_NAME, PromptTemplate
+from workers.ml.rows import Completion, Request
+from workers.ml.sampling import Sampling
+
+
+def load_model(
+    inputs: Mapping[str, Path], *, quantization: str, precision: str, device: str
+) -> LoadedModel:
+    """`inputs["model"]`, with `inputs["adapter"]` live on it where there is one."""
+    loaded = load_base(
+        inputs["model"], quantization=quantization, precision=precision, device=device
+    )
+    return load_adapter(loaded, inputs["adapter"]) if "adapter" in inputs else loaded
+
+
+def choose_template(
+    inputs: Mapping[str, Path],
+    *,
+    style: str,
+    kind: str,
+    schema_text: str | None,
+    dialect: str | None,
+) -> PromptTemplate:
+    """How to ask. `auto`: as the adapter or merged model was trained, else what suits a base model.
+
+    A prompt with the schema in it shows the schema of the database that is asked about, which is
+    the one of the training unless the caller names another database.
+    """
+    if style != "auto":
+        return PromptTemplate(style, schema_text if style == "schema" else None, dialect)
+    home = inputs.get("adapter", inputs["model"])
+    if not (home / FILE_NAME).exists():
+        return PromptTemplate.for_base(kind, schema_text, dialect)
+    template = PromptTemplate.load(home)
+    if template.style == "schema" and schema_text:
+        return replace(template, schema_text=schema_text)
+    return template
+
+
+class Answers:
+    """One batch on one engine: `of(examples)` yields (index, completion) as they finish."""
+
+    def __init__(self, loaded: LoadedModel, template: PromptTemplate, sampling: Sampling) -> None:
+        self.loaded = loaded
+        self.template = template
+        self.sampling = sampling
+        self.engine = Engine(loaded)
+        self.finished = 0
+        self._started = time.monotonic()
+
+    def of(
+        self, examples: Mapping[int, Mapping[str, Any]], *, on_step: Callable[[], None]
+    ) -> Iterator[Completion]:
+        """Asks every example ({question, input?, context?}); a completion's id is its key."""
+        requests = [
+            Request(index, self._prompt(example), self.sampling)
+            for index, example in examples.items()
+        ]
+        self._started = time.monotonic()
+        with out_of_memory_named():
+            for completion in self.engine.generate(requests, on_step=on_step):
+                self.finished += 1
+                yield completion
+
+    def figures(self) -> dict[str, Any]:
+        """What it took so far; `trunk_tokens` went through the layers, the prefix among them."""
+        seconds = time.monotonic() - self._started
+        return {
+            "requests_per_second": round(self.finished / seconds, 3) if seconds else 0.0,
+            "generate_seconds": round(seconds, 2),
+            "prefix_tokens": self.engine.counts.prefix_tokens,
+            "trunk_tokens": self.engine.counts.trunk_tokens,
+            "steps": self.engine.counts.steps,
+        }
+
+    def _prompt(self, example: Mapping[str, Any]) -> list[int]:
+        asked = {"input": "", "context": "[]", **example, "answer": ""}
+        return self.template.encode(self.loaded.tokenizer, asked).prompt_ids
+
+
+def describe(loaded: LoadedModel, template: PromptTemplate) -> dict[str, Any]:
+    """What answered, for a result."""
+    return {
+        "quantization": loaded.quantization,
+        "precision": loaded.precision,
+        "layers_8bit": loaded.linear_8bit,
+        "weight_bytes": loaded.weight_bytes,
+        "prompt": template.style,
+    }
+
+
+@contextmanager
+def out_of_memory_named() -> Iterator[None]:
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise JobFailure("oom_gpu", f"generation does not fit the GPU: {error}") from error
+    except MemoryError as error:
+        raise JobFailure("oom_host", "generation does not fit into memory") from error

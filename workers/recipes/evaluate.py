@@ -1,0 +1,177 @@
+"""Evaluates a model on a split: asks every question, executes the answers, compares the results."""
+
+import random
+from contextlib import ExitStack
+from typing import Any
+
+from core.evaluations.summary import language, summarise
+from core.sql.execute import SqlRunner
+from core.sql.extract import extract_sql
+from core.sql.hardness import hardness
+from core.sql.judge import judge
+from core.sql.normalise import normalise
+from workers.ml.answering import Answers, choose_template, describe, load_model
+from workers.ml.examples import read_dataset
+from workers.ml.rows import Completion
+from workers.ml.sampling import Sampling
+
+Row = dict[str, Any]
+
+
+def run(ctx) -> dict[str, Any]:
+    """A durable row for every example, and their summary. Rows of earlier attempts are kept."""
+    params = ctx.params
+    dataset = read_dataset(ctx.inputs["dataset"])
+    split = dataset.splits[params["split"]]
+    chosen = sample(len(split), params.get("limit"), params.get("seed", 0))
+    rows: dict[int, Row] = {i: row for i, row in ctx.previous_rows() if i in set(chosen)}
+    kind = params.get("kind") or dataset.kind
+    dialect = params.get("dialect") or dataset.dialect or "sqlite"
+
+    loaded = load_model(
+        ctx.inputs,
+        quantization=params["quantization"],
+        precision=params["precision"],
+        device=ctx.device,
+    )
+    template = choose_template(
+        ctx.inputs,
+        style=params.get("prompt", "auto"),
+        kind=kind,
+        schema_text=params.get("schema_text") or dataset.schema_text,
+        dialect=dialect,
+    )
+    ctx.event(
+        f"{len(chosen) - len(rows)} questions to ask, {len(rows)} answered already",
+        **describe(loaded, template),
+    )
+
+    with ExitStack() as stack:
+        runner = None
+        if kind == "sql" and "database" in ctx.inputs:
+            runner = stack.enter_context(SqlRunner(ctx.inputs["database"]))
+        answers = Answers(
+            loaded,
+            template,
+            Sampling(max_new_tokens=params["max_new_tokens"], sql=kind == "sql"),
+        )
+        waiting = {index: split[index] for index in chosen if index not in rows}
+        for completion in answers.of(waiting, on_step=ctx.check):
+            example = waiting[completion.id]
+            row = verdict(example, completion, kind=kind, dialect=dialect, runner=runner)
+            rows[completion.id] = row
+            ctx.row(completion.id, row)
+            report(ctx, rows, len(chosen), answers)
+
+    return {
+        **summarise([rows[index] for index in sorted(rows)]),
+        **answers.figures(),
+        **describe(loaded, template),
+        "split": params["split"],
+    }
+
+
+def sample(count: int, limit: int | None, seed: int) -> list[int]:
+    """All row numbers of a split, or `limit` of them, the same ones for the same seed."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return sorted(random.Random(seed).sample(range(count), limit))
+
+
+def verdict(
+    example: Row, completion: Completion, *, kind: str, dialect: str, runner: SqlRunner | None
+) -> Row:
+    """The durable row of one example."""
+    row: Row = {
+        "line": example["line"],
+        "question": example["question"],
+        "language": language(example["question"]),
+        "gold": example["answer"],
+        "prediction": completion.text,
+        "answer": completion.text,
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+        "latency_seconds": round(completion.latency_seconds, 4),
+        "finish_reason": completion.finish_reason,
+    }
+    if completion.error is not None:
+        row |= _unasked(completion.error, kind)
+    elif kind != "sql":
+        row |= _by_text(example["answer"], completion.text)
+    elif runner is None:
+        row |= _by_normal_form(example["answer"], completion.text, dialect)
+    else:
+        row |= _by_execution(runner, example["answer"], completion.text, dialect)
+    return row
+
+
+def report(ctx, rows: dict[int, Row], total: int, answers: Answers) -> None:
+    speed = answers.figures()["requests_per_second"]
+    ctx.progress(
+        len(rows),
+        total,
+        requests_per_second=speed,
+        accuracy=round(sum(row["correct"] for row in rows.values()) / len(rows), 4),
+        eta_seconds=round((total - len(rows)) / speed, 1) if speed else None,
+    )
+
+
+def _by_execution(runner: SqlRunner, gold: str, answer: str, dialect: str) -> Row:
+    judged = judge(runner, gold_sql=gold, answer=answer, dialect=dialect)
+    return {
+        "prediction": judged.sql,
+        "correct": judged.correct,
+        "exact_match": judged.exact_match,
+        "is_query": judged.is_query,
+        "executes": judged.executes,
+        "hardness": judged.hardness,
+        "error_class": judged.error_class,
+        "message": judged.message,
+    }
+
+
+def _by_normal_form(gold: str, answer: str, dialect: str) -> Row:
+    """Without a database nothing is executed: equal after normalisation is correct."""
+    sql = extract_sql(answer)
+    found = normalise(sql, dialect) if sql else None
+    equal = found is not None and found == normalise(gold, dialect)
+    klass, message = ("wrong_rows", "differs from the gold; there is no database to run both on")
+    if sql is None:
+        klass, message = "not_a_query", "the answer holds no SQL"
+    return {
+        "prediction": sql,
+        "correct": equal,
+        "exact_match": equal,
+        "is_query": sql is not None,
+        "executes": None,
+        "hardness": hardness(gold, dialect),
+        "error_class": None if equal else klass,
+        "message": "" if equal else message,
+    }
+
+
+def _by_text(gold: str, answer: str) -> Row:
+    equal = gold.strip() == answer.strip()
+    return {
+        "correct": equal,
+        "exact_match": equal,
+        "is_query": None,
+        "executes": None,
+        "hardness": None,
+        "error_class": None if equal else "wrong_answer",
+        "message": "" if equal else "differs from the expected answer",
+    }
+
+
+def _unasked(error: str, kind: str) -> Row:
+    """The prompt could not be asked at all: wrong, and of a class of its own."""
+    return {
+        "prediction": None,
+        "correct": False,
+        "exact_match": False,
+        "is_query": False if kind == "sql" else None,
+        "executes": False if kind == "sql" else None,
+        "hardness": None,
+        "error_class": "prompt_too_long",
+        "message": error,
+    }
