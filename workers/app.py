@@ -85,30 +85,25 @@ def begin_child(**_: object) -> None:
 
 
 @worker_ready.connect
-def register(sender, **_: object) -> None:
-    """Tell the fleet, then keep telling it. A thread of the main process: a busy pool can't delay
-    it."""
-    node = describe_node(THIS["worker_id"], THIS["queue"], settings)
-    with get_database().transaction() as session:
-        for manifest in ModelStore(settings.model_dir).manifests():
-            record_base(session, manifest)
-        fleet.register(session, node)
-    dispatch()
+def join_the_fleet(**_: object) -> None:
+    # A thread of the main process: a pool that is busy for hours can't delay it.
     threading.Thread(target=keep_beating, name="fleet-beat", daemon=True).start()
 
 
 def keep_beating() -> None:
-    # An Event wait, not sleep: the drain ends it at once.
-    while not DRAIN.wait(settings.heartbeat_seconds):
+    """Tell the fleet that this worker lives and which models it has, until it is told to go."""
+    while True:
         try:
-            manifests = ModelStore(settings.model_dir).manifests()
             with get_database().transaction() as session:
-                for manifest in manifests:
+                for manifest in ModelStore(settings.model_dir).manifests():
                     record_base(session, manifest)
-                names = [manifest["name"] for manifest in manifests]
-                fleet.beat(session, THIS["worker_id"], models=names)
+                fleet.register(session, describe_node(THIS["worker_id"], THIS["queue"], settings))
+            dispatch()
         except SQLAlchemyError as error:
             log.warning("could not tell the fleet that this worker lives: %s", error)
+        # An Event's wait, not a sleep: the drain ends it at once.
+        if DRAIN.wait(settings.heartbeat_seconds):
+            return
 
 
 @worker_shutting_down.connect

@@ -86,7 +86,9 @@ def query_database(
 ) -> dict[str, Any]:
     """Run one read-only statement in the sandbox."""
     path = _local_file(session, principal.project_id, database_id)
-    with SqlRunner(path) as runner:
+    scratch = get_settings().data_dir / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with SqlRunner(path, scratch=scratch) as runner:
         outcome = runner.run(body.sql)
     error = outcome.error
     return {

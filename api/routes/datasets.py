@@ -1,9 +1,9 @@
 """`/v1/datasets`: upload a file, get a dataset once its prepare job is done."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
@@ -15,8 +15,9 @@ from api.uploads import Form, read_form
 from core.datasets import service
 from core.datasets.intake import Intake
 from core.datasets.models import Dataset
+from core.datasets.store import read_examples
 from core.db import get_database
-from core.errors import InvalidInput
+from core.errors import InvalidInput, WrongState
 from core.files import service as files
 from core.jobs import service as jobs
 from core.jobs.types.prepare import PrepareParams
@@ -105,3 +106,32 @@ def list_datasets(session: ReadDep, principal: Reader, page: PageDep) -> ListBod
 def get_one_dataset(dataset_id: str, session: ReadDep, principal: Reader) -> DatasetShape:
     """A dataset by id or name, with its validation report."""
     return dataset_shape(service.find(session, principal.project_id, dataset_id))
+
+
+@router.get("/{dataset_id}/examples")
+def list_examples(
+    dataset_id: str,
+    session: ReadDep,
+    principal: Reader,
+    split: str = "train",
+    after: Annotated[int, Query(ge=-1)] = -1,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+) -> dict[str, Any]:
+    """Prepared rows of a split in order; `after` is the number of the last row seen."""
+    dataset = service.find(session, principal.project_id, dataset_id)
+    if dataset.status != service.READY:
+        raise WrongState(f"The dataset is '{dataset.status}'; only a ready one has examples.")
+    service.require_split(dataset, split)
+    folder = get_storage().fetch(
+        dataset.storage_key, get_settings().data_dir / "cache" / dataset.id
+    )
+    rows = read_examples(folder, split, start=after + 1, limit=limit)
+    numbered = [{"row": place, **row} for place, row in enumerate(rows, start=after + 1)]
+    last = after + len(rows)
+    return {
+        "object": "list",
+        "data": numbered,
+        "has_more": last + 1 < dataset.splits[split],
+        "first_id": str(after + 1) if rows else None,
+        "last_id": str(last) if rows else None,
+    }

@@ -6,19 +6,15 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from core.basemodels.models import BaseModel, MergedModel
+from core.db import upsert
 from core.errors import InvalidInput
 
 
 def record_base(session: Session, manifest: dict[str, Any]) -> None:
     """Note a model that a worker found in its store. The same name means the same bytes."""
-    known = session.get(BaseModel, manifest["name"])
-    if known is None:
-        known = BaseModel(name=manifest["name"])
-        session.add(known)
-    known.parameters = manifest["parameters"]
-    known.architecture = manifest["architecture"]
-    known.context_length = manifest["context_length"]
-    known.manifest = manifest
+    columns = ("name", "parameters", "architecture", "context_length")
+    row = {column: manifest[column] for column in columns} | {"manifest": manifest}
+    upsert(session, BaseModel, [row])
 
 
 def list_bases(session: Session) -> list[BaseModel]:

@@ -16,7 +16,7 @@ from core.storage import StoredFile, get_storage, hash_file
 
 def inspect_upload(path: Path) -> tuple[Schema, StoredFile]:
     """The schema of an uploaded SQLite file and what identifies it, or `InvalidInput`."""
-    schema = introspect_sqlite(path)
+    schema = introspect_sqlite(path, scratch=path.parent)
     return schema, StoredFile("database", path.stat().st_size, hash_file(path))
 
 

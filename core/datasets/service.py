@@ -68,8 +68,8 @@ def require_usable(dataset: Dataset) -> str | None:
     """The prepare job to wait for, None if the dataset is ready; an invalid one is refused."""
     if dataset.status == INVALID:
         raise InvalidInput(
-            f"The dataset '{dataset.name}' is invalid; GET /v1/datasets/{dataset.id} has the report. "
-            "Mend the file and upload it as a new dataset.",
+            f"The dataset '{dataset.name}' is invalid; GET /v1/datasets/{dataset.id} has the "
+            "report. Mend the file and upload it as a new dataset.",
             param="dataset",
             code="dataset_invalid",
         )

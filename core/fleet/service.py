@@ -1,12 +1,12 @@
 """Which workers live, on which queue, with how much memory. Knows no job."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from core.db import db_now
+from core.db import db_now, upsert
 from core.fleet.models import Worker
 from core.settings import get_settings
 
@@ -25,23 +25,9 @@ class Node:
 
 
 def register(session: Session, node: Node) -> None:
-    """Write or renew the worker's row."""
-    worker = session.get(Worker, node.id)
-    if worker is None:
-        worker = Worker(id=node.id)
-        session.add(worker)
-    worker.queue, worker.device, worker.slots = node.queue, node.device, node.slots
-    worker.memory_bytes, worker.models = node.memory_bytes, node.models
-    worker.versions, worker.stopped_at = node.versions, None
-    worker.started_at = worker.heartbeat_at = session.scalar(select(db_now()))
-
-
-def beat(session: Session, worker_id: str, *, models: list[str]) -> None:
-    session.execute(
-        update(Worker)
-        .where(Worker.id == worker_id)
-        .values(heartbeat_at=db_now(), models=models, stopped_at=None)
-    )
+    """Write or renew the worker's row: it lives, and this is what it can do."""
+    row = asdict(node) | {"heartbeat_at": db_now(), "stopped_at": None}
+    upsert(session, Worker, [row])
 
 
 def retire(session: Session, worker_id: str) -> None:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.db import storable
+from core.db import storable, upsert
 from core.errors import NotFound
 from core.ids import new_id
 from core.jobs import service
@@ -45,7 +44,7 @@ def write_report(session: Session, held: Claim, report: Report, *, log_seq: int)
     service.hold(session, held, **values)
     for event in report.events:
         service.add_event(session, held.job_id, **event)
-    _upsert(
+    upsert(
         session,
         Metric,
         [
@@ -53,7 +52,7 @@ def write_report(session: Session, held: Claim, report: Report, *, log_seq: int)
             for step, numbers in report.metrics.items()
         ],
     )
-    _upsert(
+    upsert(
         session,
         ResultRow,
         [{"job_id": held.job_id, "row": row, "data": data} for row, data in report.rows.items()],
@@ -62,17 +61,6 @@ def write_report(session: Session, held: Claim, report: Report, *, log_seq: int)
         session.add(
             LogChunk(job_id=held.job_id, token=held.token, seq=log_seq, text=storable(report.log))
         )
-
-
-def _upsert(session: Session, table: Any, rows: list[dict[str, Any]]) -> None:
-    """Insert, or write over the same row of an earlier attempt."""
-    if not rows:
-        return
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    keys = [column.name for column in table.__table__.primary_key]
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    session.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
 
 def add_checkpoint(

@@ -38,6 +38,17 @@ def test_prepare_splits_and_reports(shop: dict[str, Any]) -> None:
     assert shop["content_hash"]
 
 
+def test_prepared_examples_are_read_in_pages(platform: Platform, shop: dict[str, Any]) -> None:
+    page = platform.client.get("/v1/datasets/shop-pairs/examples", split="train", limit=5)
+    assert [row["row"] for row in page["data"]] == [0, 1, 2, 3, 4]
+    assert page["has_more"]
+    rest = platform.client.get(
+        "/v1/datasets/shop-pairs/examples", split="train", limit=1000, after=page["last_id"]
+    )
+    assert len(rest["data"]) == shop["splits"]["train"] - 5
+    assert {"question", "answer"} <= set(page["data"][0])
+
+
 def test_train_brings_one_adapter_version_with_its_lineage(
     platform: Platform, shop: dict[str, Any], trained: dict[str, Any]
 ) -> None:

@@ -1,8 +1,8 @@
 """Attention over a packed group: the prefix once, each suffix over prefix + itself. No T x T mask.
 
 Registered with transformers under NAME; `model.set_attn_implementation` switches a model to it. As
-transformers knows no mask builder of that name it builds none, and hands the `layout` keyword of
-the model's forward down to `packed_attention`.
+transformers knows no mask builder of that name it builds none, and it hands the `layout` keyword
+of the model's forward down to `packed_attention`.
 
 On a GPU torch's fused attention does the work. On a CPU its backward pass would be the slowest
 part of a training step, so there `PackedAttention` takes plain matrix products.
@@ -131,22 +131,24 @@ def _behind(prefix: Tensor, rows: Tensor) -> Tensor:
 
 def _probabilities(q: Tensor, k: Tensor, k_shared: Tensor, scaling: float) -> Tensor:
     """q [Hkv, n, G, L, D] (G query heads share a key head), k [Hkv, n, L, D], k_shared [Hkv, P, D]
-    -> [Hkv * n, G * L, P + L] in fp32."""
+    -> [Hkv * n, G * L, P + L]. The softmax adds up in fp32 whatever the dtype."""
     heads, n, shares, longest, width = q.shape
-    own = q.view(heads * n, shares * longest, width) @ k.reshape(heads * n, longest, width).mT
-    hidden = torch.ones(longest, longest, dtype=torch.bool).triu(1).repeat(shares, 1)
-    own = own.masked_fill_(hidden, -torch.inf)
-    shared = q.view(heads, n * shares * longest, width) @ k_shared.mT
-    shared = shared.view(heads * n, shares * longest, k_shared.shape[1])
-    scores = torch.cat([shared, own], dim=2)
-    return torch.softmax(scores.mul_(scaling), dim=2, dtype=torch.float32)
+    hidden = q.new_full((longest, longest), -torch.inf).triu_(1).repeat(shares, 1)
+    rows = q.view(heads * n, shares * longest, width)
+    own = torch.baddbmm(hidden, rows, k.reshape(heads * n, longest, width).mT, alpha=scaling)
+    if not k_shared.shape[1]:
+        return torch.softmax(own, dim=2)
+    flat = q.view(heads, n * shares * longest, width)
+    shared = torch.baddbmm(q.new_zeros(1), flat, k_shared.mT, beta=0, alpha=scaling)
+    shared = shared.view(heads * n, shares * longest, -1)
+    return torch.softmax(torch.cat([shared, own], dim=2), dim=2)
 
 
 def _attend(q, k, v, k_shared, v_shared, scaling) -> Tensor:
     """q [H, n, L, D], k, v [Hkv, n, L, D], shared [Hkv, P, D] -> [H, n, L, D]."""
     prefix = k_shared.shape[1]
     grouped = _by_key_head(q, k.shape[0])
-    p = _probabilities(grouped, k, k_shared, scaling).to(q.dtype)
+    p = _probabilities(grouped, k, k_shared, scaling)
     out = p[:, :, prefix:] @ v.flatten(0, 1)
     if prefix:
         shared = p[:, :, :prefix].reshape(k.shape[0], -1, prefix) @ v_shared
@@ -165,18 +167,19 @@ def _attend_backward(grad, q, k, v, k_shared, v_shared, scaling) -> tuple[Tensor
     row_q, row_grad = (t.view(heads * n, -1, width) for t in (q, grad))
     k, v = k.reshape(heads * n, longest, width), v.reshape(heads * n, longest, width)
 
-    dp = torch.cat(
-        [(flat_grad @ v_shared.mT).view(heads * n, row_q.shape[1], prefix), row_grad @ v.mT], dim=2
-    ).float()
-    ds = torch.ops.aten._softmax_backward_data(dp, p, 2, torch.float32)
-    ds, p = ds.mul_(scaling).to(q.dtype), p.to(q.dtype)
+    dp = row_grad @ v.mT
+    if prefix:
+        shared = (flat_grad @ v_shared.mT).view(heads * n, row_q.shape[1], prefix)
+        dp = torch.cat([shared, dp], dim=2)
+    ds = torch.ops.aten._softmax_backward_data(dp, p, 2, p.dtype).mul_(scaling)
 
     dk, dv = ds[:, :, prefix:].mT @ row_q, p[:, :, prefix:].mT @ row_grad
     dq = ds[:, :, prefix:] @ k
     ds_shared, p_shared = (
         t[:, :, :prefix].reshape(heads, flat_q.shape[1], prefix) for t in (ds, p)
     )
-    dq += (ds_shared @ k_shared).view_as(dq)
+    if prefix:
+        dq += (ds_shared @ k_shared).view_as(dq)
     dk_shared, dv_shared = ds_shared.mT @ flat_q, p_shared.mT @ flat_grad
     dq = dq.view(q.shape).transpose(1, 2).reshape(shape)
     return (

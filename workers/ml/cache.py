@@ -14,7 +14,7 @@ from transformers import Cache
 from workers.ml import memory
 
 # Rows at a time. Beyond this a step only gets longer: the matrix products are saturated.
-MAX_ROWS = 128
+MAX_ROWS = 256
 # Of the memory that is free when the rows are laid out; the rest is for activations and others.
 MEMORY_SHARE = 0.4
 

@@ -13,9 +13,14 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from core.errors import JobFailure
 from workers.ml.cache import Prefix, RowCache
 
 NAME = "tuneyard_rows"
+# What some models' attention adds; none of it can be left out silently.
+UNSUPPORTED = ("softcap", "s_aux", "position_bias")
+# Stands for minus infinity: a part of which nothing is visible still has a (vanishing) weight.
+HIDDEN = -1e30
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,14 @@ class Step:
     """One forward. `decoding` rows with one token each, their cache filled up to `longest`;
     `mask` [decoding, 1, 1, longest] float32, -inf behind each row's own end.
     `shared`: for each prefix in use, which tokens of the step attend to it.
-    `prefill`: the step computes this prefix, and nothing else is in it."""
+    `prefill`: the step computes this prefix, and nothing else is in it.
+    `positions` [T] of the tokens and `starts` [rows] of the rows' own parts, counted from the
+    beginning of the text; `reach` is the largest position + 1."""
 
     cache: RowCache
+    positions: Tensor
+    reach: int
+    starts: Tensor | None = None
     decoding: int = 0
     longest: int = 0
     mask: Tensor | None = None
@@ -59,14 +69,20 @@ def rows_attention(
     **kwargs,
 ) -> tuple[Tensor, None]:
     """query [1, H, T, D], key and value [1, Hkv, T, D], already in the cache -> [1, T, H, D]."""
+    if odd := [name for name in UNSUPPORTED if kwargs.get(name) is not None]:
+        raise JobFailure("config", f"the model's attention uses {odd[0]}, which is not supported")
+    window = kwargs.get("sliding_window")
+    window = window if window and step.reach > window else None
     if step.prefill is not None:
-        out, _ = attend(query, key, value, causal=True, scale=scaling)
+        mask = _window_mask(step.positions, step.positions, window)
+        out, _ = attend(query, key, value, causal=mask is None, scale=scaling, mask=mask)
         return out.transpose(1, 2), None
     flat = query[0].transpose(0, 1)
-    out, weight = _own(flat, module.layer_idx, step, scaling)
+    out, weight = _own(flat, module.layer_idx, step, scaling, window)
     for prefix, tokens in step.shared:
         keys, values = prefix.keys[module.layer_idx], prefix.values[module.layer_idx]
-        shared, shared_weight = _over_prefix(flat[tokens], keys, values, scaling)
+        mask = _prefix_mask(step.positions[tokens], flat.shape[1], keys, window)
+        shared, shared_weight = _over_prefix(flat[tokens], keys, values, scaling, mask)
         share = torch.sigmoid(shared_weight - weight[tokens]).unsqueeze(-1)
         out[tokens] = torch.lerp(out[tokens].float(), shared.float(), share).to(out.dtype)
     return out.unsqueeze(0), None
@@ -98,7 +114,26 @@ def _attend_plain(
     return scores.softmax(-1).to(v.dtype) @ v, scores.logsumexp(-1)
 
 
-def _own(q: Tensor, layer: int, step: Step, scale: float | None) -> tuple[Tensor, Tensor]:
+def _window_mask(queries: Tensor, keys: Tensor, window: int | None) -> Tensor | None:
+    """[…, Lq] and […, Lk] positions -> [B, 1, Lq, Lk] float32 for causal attention that looks back
+    over `window` positions (the token's own one included); None without a window."""
+    if window is None:
+        return None
+    queries, keys = queries[..., :, None], keys[..., None, :]
+    hidden = (keys > queries) | (keys <= queries - window)
+    mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, HIDDEN)
+    return mask.view(-1, 1, *mask.shape[-2:])
+
+
+def _prefix_mask(queries: Tensor, heads: int, keys: Tensor, window: int | None) -> Tensor | None:
+    """`_window_mask` of tokens over a prefix, in the order of `_over_prefix`."""
+    each = queries.repeat_interleave(heads // keys.shape[1])
+    return _window_mask(each, torch.arange(keys.shape[2], device=keys.device), window)
+
+
+def _own(
+    q: Tensor, layer: int, step: Step, scale: float | None, window: int | None
+) -> tuple[Tensor, Tensor]:
     """Each token over its row's own positions: [T, H, D] and log-sum-exp [T, H]."""
     parts = []
     keys, values = step.cache.keys[layer], step.cache.values[layer]
@@ -107,34 +142,44 @@ def _own(q: Tensor, layer: int, step: Step, scale: float | None) -> tuple[Tensor
         v = values[: step.decoding, : step.longest].transpose(1, 2)
         # The heads that share a key head stand as its queries: each key is read once.
         grouped = q[: step.decoding].unflatten(1, (k.shape[1], -1))
-        out, weight = attend(grouped, k, v, mask=step.mask, scale=scale)
+        mask = step.mask
+        if window is not None:
+            own = torch.arange(step.longest, device=q.device) + step.starts[: step.decoding, None]
+            mask = _window_mask(step.positions[: step.decoding, None], own, window)
+        out, weight = attend(grouped, k, v, mask=mask, scale=scale)
         parts.append((out.flatten(1, 2), weight.flatten(1, 2)))
     if step.entering is not None:
-        parts.append(_entering(q, keys, values, step.entering, scale))
+        parts.append(_entering(q, keys, values, step, scale, window))
     if len(parts) == 1:
         return parts[0]
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 
 def _entering(
-    q: Tensor, keys: Tensor, values: Tensor, entering: Entering, scale: float | None
+    q: Tensor, keys: Tensor, values: Tensor, step: Step, scale: float | None, window: int | None
 ) -> tuple[Tensor, Tensor]:
     """Causal attention within each suffix; padding stands behind it, where nothing looks."""
+    entering = step.entering
     count, longest = entering.gather.shape
     rows = slice(entering.first, entering.first + count)
     k, v = (t[rows, :longest].transpose(1, 2) for t in (keys, values))
-    out, weight = attend(q[entering.gather].transpose(1, 2), k, v, causal=True, scale=scale)
+    within = torch.arange(longest, device=q.device).expand(count, -1)
+    mask = _window_mask(within, within, window)
+    states = q[entering.gather].transpose(1, 2)
+    out, weight = attend(states, k, v, causal=mask is None, scale=scale, mask=mask)
     flat = out.transpose(1, 2).reshape(count * longest, *q.shape[1:])
     flat_weight = weight.transpose(1, 2).reshape(count * longest, -1)
     return flat[entering.scatter], flat_weight[entering.scatter]
 
 
-def _over_prefix(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
+def _over_prefix(
+    q: Tensor, k: Tensor, v: Tensor, scale: float | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """All tokens over one prefix [1, Hkv, P, D] as a single product for each key head."""
     tokens, heads, width = q.shape
     kv_heads = k.shape[1]
     grouped = q.unflatten(1, (kv_heads, -1)).permute(1, 0, 2, 3).reshape(1, kv_heads, -1, width)
-    out, weight = attend(grouped, k, v, scale=scale)
+    out, weight = attend(grouped, k, v, scale=scale, mask=mask)
     out = out.view(kv_heads, tokens, -1, width).transpose(0, 1).reshape(tokens, heads, width)
     return out, weight.view(kv_heads, tokens, -1).transpose(0, 1).reshape(tokens, heads)
 

@@ -14,11 +14,20 @@ import torch
 from torch import Tensor
 
 from workers.ml.cache import Prefix, RowCache, bytes_per_position, rows_that_fit
-from workers.ml.decoding import NAME, Step
+from workers.ml.decoding import NAME
 from workers.ml.inference import Inference
 from workers.ml.loading import LoadedModel
 from workers.ml.prompts import end_token_ids
-from workers.ml.rows import Batch, Completion, Request, Row, advance, compact, make_row
+from workers.ml.rows import (
+    Batch,
+    Completion,
+    Request,
+    Row,
+    advance,
+    compact,
+    make_row,
+    prefix_batch,
+)
 from workers.ml.sampling import draw, greedy
 from workers.ml.stopping import end_of_answer, ends_possible
 
@@ -78,10 +87,9 @@ class Engine:
         if not token_ids or any(p.token_ids == tuple(token_ids) for p in self._prefixes):
             return
         prefix = Prefix(tuple(token_ids))
-        step = Step(cache=self._cache, prefill=prefix)
         self._cache.aim_at(prefix)
         with self._inference:
-            self._forward(Batch(list(token_ids), list(range(len(prefix))), [], [], step))
+            self._forward(prefix_batch(prefix, self._cache, self.loaded.device))
         self._prefixes.append(prefix)
         self._prefixes.sort(key=len, reverse=True)
         self.counts.prefix_tokens += len(prefix)
@@ -153,7 +161,7 @@ class Engine:
         self.counts.head_tokens += len(batch.last)
         output = self.model(
             input_ids=torch.tensor([batch.token_ids], device=device),
-            position_ids=torch.tensor([batch.positions], device=device),
+            position_ids=batch.step.positions.unsqueeze(0),
             past_key_values=batch.step.cache,
             use_cache=True,
             logits_to_keep=torch.tensor(batch.last, dtype=torch.long, device=device),

@@ -119,7 +119,7 @@ def auto_prompt(kind: str, *, has_schema: bool) -> str:
 
 
 def auto_memory(batch_size: int, fits: Callable[[int, bool], bool]) -> tuple[int, bool]:
-    """(micro_batch, gradient_checkpointing), where `fits` says of such a pair whether there is room.
+    """(micro_batch, gradient_checkpointing); `fits` says of such a pair whether there is room.
 
     Smaller groups come first, down to a quarter of the batch (they only repeat the prefix), then
     checkpointing (a third more work), then ever fewer examples.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.basemodels.safety import check_adapter_directory, check_model_directory
@@ -122,7 +123,7 @@ def load_adapter(loaded: LoadedModel, adapter_dir: Path) -> LoadedModel:
             autocast_adapter_dtype=False,
             local_files_only=True,
         )
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise JobFailure(
             "config", f"the adapter does not fit this base model: {_first_line(error)}"
         ) from error
@@ -178,7 +179,7 @@ def _from_pretrained(model_dir: Path, options: dict[str, Any]):
         raise JobFailure("oom_gpu", f"the model does not fit the GPU: {error}") from error
     except MemoryError as error:
         raise JobFailure("oom_host", "the model does not fit into memory") from error
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise JobFailure(
             "config", f"the model in {model_dir.name} can't be loaded: {_first_line(error)}"
         ) from error
@@ -203,8 +204,6 @@ def _eight_bit():
 
 def _require_loaded(model, adapter_dir: Path) -> None:
     """PEFT only warns of weights that are missing; B would stay zero and the adapter do nothing."""
-    from safetensors import safe_open
-
     with safe_open(adapter_dir / "adapter_model.safetensors", framework="pt") as file:
         stored = {key for key in file.keys() if ".lora_" in key}  # noqa: SIM118
     wanted = {

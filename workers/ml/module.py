@@ -4,11 +4,13 @@ An ordinary `nn.Module`, so gradient checkpointing, accumulation and data parall
 any module. It never uses `past_key_values`: a layer under gradient checkpointing drops them.
 """
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from workers.ml import attention
 from workers.ml.packing import Group
+
+ROWS = 32  # of logits at once: a few MB, so that they stay in the cache
 
 
 class TrainingModule(nn.Module):
@@ -30,5 +32,30 @@ class TrainingModule(nn.Module):
             layout=group.layout,
             use_cache=False,
         )
-        loss = F.cross_entropy(output.logits[0].float(), group.labels, reduction="sum")
-        return loss, group.labels.numel()
+        return TokenLoss.apply(output.logits[0], group.labels), group.labels.numel()
+
+
+class TokenLoss(torch.autograd.Function):
+    """Sum of cross-entropies of logits [M, V] and labels [M]: computed in fp32 by blocks of rows,
+    so that the fp32 copy of the logits, the largest tensor of a step, never exists at once. The
+    gradient is written over the logits, which nobody else reads."""
+
+    @staticmethod
+    def forward(ctx, logits, labels):
+        ctx.needs = ctx.needs_input_grad[0]
+        total = torch.zeros((), dtype=torch.float32, device=logits.device)
+        for block, wanted in zip(logits.split(ROWS), labels.split(ROWS), strict=True):
+            log_p = torch.log_softmax(block, dim=-1, dtype=torch.float32)
+            index = wanted.unsqueeze(1)
+            total -= log_p.gather(1, index).sum()
+            if ctx.needs:
+                p = log_p.exp_()
+                p.scatter_add_(1, index, torch.full_like(index, -1, dtype=p.dtype))
+                block.copy_(p)
+        ctx.save_for_backward(logits)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):
+        (d_logits,) = ctx.saved_tensors
+        return d_logits.mul_(grad), None

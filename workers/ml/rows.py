@@ -98,7 +98,7 @@ def advance(rows: list[Row], cache: RowCache, device: str) -> Batch:
         places += range(place, place + len(new))
         last.append(len(token_ids) - 1)
         row.fill += len(new)
-    return Batch(token_ids, positions, places, last, _step(rows, cache, device))
+    return Batch(token_ids, positions, places, last, _step(rows, positions, cache, device))
 
 
 def compact(rows: list[Row], gone: set[int], cache: RowCache) -> None:
@@ -113,11 +113,26 @@ def compact(rows: list[Row], gone: set[int], cache: RowCache) -> None:
     del rows[staying:]
 
 
-def _step(rows: list[Row], cache: RowCache, device: str) -> Step:
+def prefix_batch(prefix: Prefix, cache: RowCache, device: str) -> Batch:
+    """The step that computes a prefix."""
+    positions = list(range(len(prefix)))
+    step = Step(
+        cache=cache,
+        positions=torch.tensor(positions, device=device),
+        reach=len(prefix),
+        prefill=prefix,
+    )
+    return Batch(list(prefix.token_ids), positions, [], [], step)
+
+
+def _step(rows: list[Row], positions: list[int], cache: RowCache, device: str) -> Step:
     decoding = [row for row in rows if row.tokens]
     longest = max((row.fill for row in decoding), default=0)
     return Step(
         cache=cache,
+        positions=torch.tensor(positions, device=device),
+        reach=max(positions) + 1,
+        starts=torch.tensor([len(row.prefix or ()) for row in rows], device=device),
         decoding=len(decoding),
         longest=longest,
         mask=_mask([row.fill for row in decoding], longest, device) if decoding else None,

@@ -50,7 +50,7 @@ def run(ctx) -> dict[str, Any]:
     with ExitStack() as stack:
         runner = None
         if "database" in ctx.inputs:
-            runner = stack.enter_context(SqlRunner(ctx.inputs["database"]))
+            runner = stack.enter_context(SqlRunner(ctx.inputs["database"], scratch=ctx.workdir))
         answers = Answers(
             loaded,
             template,

@@ -1,4 +1,4 @@
-"""A LoRA fine-tune: rows -> prompts -> tokens -> base -> adapter -> train -> save. No job, no API."""
+"""A LoRA fine-tune: rows -> tokens -> base -> adapter -> train -> save. Knows no job and no API."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +41,7 @@ def run(ctx) -> dict[str, Any]:
     resolved = read_resolved(ctx.resume) if ctx.resume else resolve(settings, loaded, train)
     ctx.event(f"{len(train)} examples to train on, {len(validation)} to validate", **resolved)
 
+    memory.keep_freed_memory()
     with out_of_memory_is_a_failure():
         model = prepare_model(loaded, settings, resolved)
         training = Training(
@@ -91,8 +92,8 @@ def encode_split(
     template: PromptTemplate,
     settings: TrainSettings,
 ) -> list[Example]:
-    """The split in tokens; a missing `validation` is empty, a missing or empty `train` a failure."""
-    rows = dataset.splits[split] if split in dataset.splits else []
+    """The split in tokens; a missing `validation` is empty, a missing `train` a failure."""
+    rows = dataset.splits.get(split, [])
     if split == "train" and not len(rows):
         raise JobFailure("data", "the dataset has no rows in its split 'train'")
     return encode_rows(

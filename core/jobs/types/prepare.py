@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session
 from core.basemodels.service import get_base
 from core.databases import service as databases
 from core.datasets import service as datasets
+from core.datasets.columns import check_mapping
 from core.errors import InvalidInput, JobFailure
 from core.files import service as files
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
+from core.settings import get_settings
 
 
 class SplitParams(BaseModel):
@@ -43,6 +45,7 @@ class PrepareParams(Params):
 
 
 def check(session: Session, project_id: str, params: PrepareParams) -> str | None:
+    check_mapping(params.mapping)
     datasets.require_free_name(session, project_id, params.name)
     file = files.get(session, project_id, params.file)
     if file.deleted_at is not None:
@@ -71,7 +74,11 @@ def brief(session: Session, job: Job) -> Brief:
     params = dict(job.params)
     file = files.get(session, job.project_id, params["file"])
     inputs = {"file": Input(file.storage_key)}
-    params |= {"filename": file.filename, "database": None}
+    params |= {
+        "filename": file.filename,
+        "database": None,
+        "max_row_bytes": get_settings().max_line_bytes,
+    }
     if job.params["database"]:
         database = databases.find(session, job.project_id, job.params["database"])
         inputs["database"] = Input(database.storage_key)

@@ -1,14 +1,15 @@
-"""The engine says what transformers says, computes the prefix once, and serves rows as they come."""
+"""The engine says what transformers says, computes the prefix once, serves rows as they come."""
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from core.errors import JobFailure
 from tests.tiny_model import build_tiny_model
 from workers.ml import lora
 from workers.ml.engine import Engine, common_prefix
 from workers.ml.hyperparameters import LoraSettings
-from workers.ml.loading import load_base
+from workers.ml.loading import LoadedModel, load_base
 from workers.ml.rows import Request
 from workers.ml.sampling import Sampling
 
@@ -136,6 +137,50 @@ def test_requests_that_come_while_others_are_decoded_are_served(tiny, prompts):
         engine.submit(request)
     done += engine.run()
     assert {c.id: c.token_ids for c in done} == expected(tiny.model, prompts, engine)
+
+
+@pytest.mark.parametrize("window", [8, 60, 400])
+def test_models_that_look_back_over_a_window_are_asked_rightly(tiny_dir, prompts, window):
+    """Gemma and Mistral: windows shorter than a suffix, than the prefix, and longer than both."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    tokenizer = load_base(tiny_dir, precision="fp32").tokenizer
+    torch.manual_seed(2)
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        sliding_window=window,
+        initializer_range=0.1,
+        pad_token_id=0,
+    )
+    model = MistralForCausalLM(config).eval()
+    loaded = LoadedModel(model, tokenizer, torch.float32, "cpu", "none", 0, 0)
+    engine = Engine(loaded, max_rows=3)
+    assert tokens_of(engine, prompts) == expected(model, prompts, engine)
+
+
+def test_attention_of_a_kind_that_is_not_known_is_refused(tiny_dir, prompts):
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    tokenizer = load_base(tiny_dir, precision="fp32").tokenizer
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+    )
+    model = Gemma2ForCausalLM(config).eval()
+    loaded = LoadedModel(model, tokenizer, torch.float32, "cpu", "none", 0, 0)
+    with pytest.raises(JobFailure, match="softcap"):
+        tokens_of(Engine(loaded), prompts)
 
 
 def test_completions_carry_their_figures(tiny, prompts):

@@ -16,7 +16,11 @@ def test_the_classic_preset_is_the_course_s_table():
     settings = TrainSettings.from_params({"preset": "classic", "epochs": 1})
     assert (settings.lora.r, settings.lora.alpha, settings.lora.dropout) == (16, 32, 0.05)
     assert (settings.batch_size, settings.micro_batch, settings.max_length) == (16, 4, 512)
-    assert (settings.learning_rate, settings.warmup_ratio, settings.prompt) == (2e-4, 0.1, "classic")
+    assert (settings.learning_rate, settings.warmup_ratio, settings.prompt) == (
+        2e-4,
+        0.1,
+        "classic",
+    )
     assert (settings.epochs, settings.save_steps, settings.keep) == (1, 100, 3)
 
 

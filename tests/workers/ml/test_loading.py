@@ -21,9 +21,12 @@ def tiny_dir(tmp_path_factory):
 def adapter_dir(tiny_dir, tmp_path_factory):
     torch.manual_seed(5)
     config = LoraConfig(
-        r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False,
+        r=4,
+        lora_alpha=8,
+        target_modules=["q_proj", "v_proj", "gate_proj", "down_proj"],
+        init_lora_weights=False,
         task_type="CAUSAL_LM",
-    )  # fmt: skip
+    )
     directory = tmp_path_factory.mktemp("adapter")
     get_peft_model(load_base(tiny_dir, precision="fp32").model, config).save_pretrained(directory)
     return directory

@@ -20,7 +20,10 @@ from workers.ml.stopping import end_of_answer, end_of_sql, ends_possible
         ("SELECT a FROM t\n\n这个查询 ", "SELECT a FROM t"),
         ("WITH x AS (SELECT 1) SELECT * FROM x; done", "WITH x AS (SELECT 1) SELECT * FROM x;"),
         ("The query:\nSELECT 1; done", "The query:\nSELECT 1;"),
-        ("SELECT 名称 FROM 客户 WHERE 城市 = '北京；;' ; x", "SELECT 名称 FROM 客户 WHERE 城市 = '北京；;' ;"),
+        (
+            "SELECT 名称 FROM 客户 WHERE 城市 = '北京；;' ; x",
+            "SELECT 名称 FROM 客户 WHERE 城市 = '北京；;' ;",
+        ),
     ],
 )
 def test_an_answer_ends_with_its_statement(text, answer):
