@@ -1,16 +1,13 @@
 """The demo's figures: the JSON report and the tables. Knows the shapes of the API's results."""
 
 import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from cli.demo.run import Demo
-
-SAMPLES = 5
 STAGES = (
     ("base", "base model, zero-shot"),
     ("tuned", "tuned adapter, 8 bit"),
@@ -23,8 +20,6 @@ LANGUAGES = (("en", "English"), ("zh", "Chinese"))
 
 def figures(results: dict[str, Any], *, model: str, total_seconds: float) -> dict[str, Any]:
     """The report: every figure as the platform measured it."""
-    from cli.demo.run import install_seconds
-
     train, generate = results["train"], results["generate"]
     return {
         "base_accuracy": accuracy(results["base"]),
@@ -35,7 +30,7 @@ def figures(results: dict[str, Any], *, model: str, total_seconds: float) -> dic
         "base_invalid_sql": results["base"]["invalid_sql"],
         "tuned_invalid_sql": results["tuned"]["invalid_sql"],
         "test_examples": results["tuned"]["execution_accuracy"]["total"],
-        "tuned_by_language": by_language(results["tuned"]),
+        "by_language": by_language(results["tuned"]),
         "unseen_patterns_by_language": by_language(results.get("patterns")),
         "correct": {
             name: results[name]["execution_accuracy"]["correct"]
@@ -67,13 +62,13 @@ def write(path: Path, report: dict[str, Any]) -> None:
     path.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def show(console: Console, demo: "Demo", report: dict[str, Any]) -> None:
+def show(console: Console, results: dict[str, Any], report: dict[str, Any]) -> None:
     console.rule("What came of it")
-    console.print(_accuracy_table(demo.results))
-    console.print(_hardness_table(demo.results))
+    console.print(_accuracy_table(results))
+    console.print(_hardness_table(results))
     console.print(_cost_table(report))
-    _show_samples(console, demo)
-    _show_errors(console, demo)
+    _show_samples(console, results["samples"])
+    _show_errors(console, results["wrong"])
 
 
 def show_places(console: Console, connection: dict[str, Any], *, keep: bool) -> None:
@@ -132,25 +127,31 @@ def _cost_table(report: dict[str, Any]) -> Table:
     return table
 
 
-def _show_samples(console: Console, demo: "Demo") -> None:
-    console.print("\n[bold]Five answers of the tuned model, executed[/]")
-    answered = [row for row in demo.results["answers"] if row["executes"]]
-    step = max(1, len(answered) // SAMPLES)
-    for row in answered[::step][:SAMPLES]:
-        outcome = demo.query(row["sql"])
-        first = outcome["rows"][0] if outcome["rows"] else "no rows"
-        console.print(f"  [cyan]{row['question']}[/]")
-        console.print(f"    {row['sql']}", markup=False)
-        console.print(f"    → {first}   ({len(outcome['rows'])} rows)", markup=False)
+def _show_samples(console: Console, samples: list[tuple[dict[str, Any], list]]) -> None:
+    console.print("\n[bold]Answers of the tuned model, executed[/]")
+    for answer, rows in samples:
+        first = rows[0] if rows else "no rows"
+        console.print(f"  {answer['question']}", markup=False, style="cyan")
+        console.print(f"    {answer['sql']}", markup=False)
+        console.print(f"    → {first}   ({len(rows)} rows)", markup=False)
 
 
-def _show_errors(console: Console, demo: "Demo") -> None:
-    wrong = [row for row in demo.rows("tuned") if not row["correct"]]
+def _show_errors(console: Console, wrong: list[dict[str, Any]]) -> None:
     console.print(f"\n[bold]Errors that remain on unseen values: {len(wrong)}[/]")
-    for klass in sorted({row["error_class"] or "other" for row in wrong}):
-        of_class = [row for row in wrong if (row["error_class"] or "other") == klass]
-        console.print(f"  {klass}: {len(of_class)}")
-        example = of_class[0]
-        console.print(f"    {example['question']}", markup=False)
-        console.print(f"      wanted {example['gold']}", markup=False)
-        console.print(f"      got    {example['prediction']}", markup=False)
+    by_class: dict[str, list[dict[str, Any]]] = {}
+    for row in wrong:
+        by_class.setdefault(row["error_class"] or "other", []).append(row)
+    for klass, rows in sorted(by_class.items()):
+        console.print(f"  {klass}: {len(rows)}")
+        console.print(f"    {rows[0]['question']}", markup=False)
+        console.print(f"      wanted {rows[0]['gold']}", markup=False)
+        console.print(f"      got    {rows[0]['prediction']}", markup=False)
+
+
+def install_seconds() -> float | None:
+    """What `make setup` noted of its own time, beside the interpreter that runs this."""
+    note = Path(sys.prefix) / "install_seconds"
+    try:
+        return float(note.read_text())
+    except (OSError, ValueError):
+        return None

@@ -3,8 +3,6 @@
 Everything goes over the REST API, as a team would do it. Knows nothing behind it.
 """
 
-import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -21,6 +19,7 @@ from cli.progress import JobBar
 
 BASE_SAMPLE = 60
 BATCH_QUESTIONS = 120
+SAMPLES = 5
 ADAPTER = "sales-sql"
 
 
@@ -68,12 +67,16 @@ class Demo:
         rows = self.client.pages(f"/v1/jobs/{job['id']}/results")
         self.results["answers"] = [row["data"] for row in rows]
 
-    def query(self, sql: str) -> dict[str, Any]:
-        return self.client.post("/v1/databases/sales/query", {"sql": sql})
+    def sample(self) -> None:
+        """A few answers of the batch with the rows that they bring, and what is still wrong."""
+        answered = [row for row in self.results["answers"] if row["executes"]]
+        chosen = answered[:: max(1, len(answered) // SAMPLES)][:SAMPLES]
+        self.results["samples"] = [(row, self._query(row["sql"])) for row in chosen]
+        judged = self.client.pages(f"/v1/jobs/{self.results['tuned_job']}/results")
+        self.results["wrong"] = [row["data"] for row in judged if not row["data"]["correct"]]
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        job = self.results[f"{name}_job"]
-        return [row["data"] for row in self.client.pages(f"/v1/jobs/{job}/results")]
+    def _query(self, sql: str) -> list[list[Any]]:
+        return self.client.post("/v1/databases/sales/query", {"sql": sql})["rows"]
 
     def _wait(self, title: str, job_id: str) -> dict[str, Any]:
         with JobBar(self.console, title) as bar:
@@ -95,7 +98,7 @@ def run_demo(*, data_dir: Path, model: str, keep: bool, train_limit: int | None)
         play(demo, data_dir, pairs)
         figures = report.figures(demo.results, model=model, total_seconds=time.monotonic() - began)
         report.write(Path("demo-report.json"), figures)
-        report.show(console, demo, figures)
+        report.show(console, demo.results, figures)
         report.show_places(console, connection, keep=keep)
         client.close()
     return figures
@@ -121,6 +124,7 @@ def play(demo: Demo, data_dir: Path, pairs: list[Pair]) -> None:
     demo.evaluate("merged", f"Unseen values, {merged} in fp32", merged, **exact)
     say("7. A batch")
     demo.generate(adapter, pairs)
+    demo.sample()
 
 
 def make_data(data_dir: Path, train_limit: int | None) -> list[Pair]:
@@ -139,12 +143,3 @@ def check(figures: dict[str, Any], *, gain: float) -> str | None:
     if figures["quantization"] != "8bit":
         return "the adapter was not trained in 8 bit"
     return None
-
-
-def install_seconds() -> float | None:
-    """What `make setup` noted of its own time."""
-    note = Path(os.environ.get("VIRTUAL_ENV", ".venv")) / "install_seconds"
-    try:
-        return float(json.loads(note.read_text()))
-    except (OSError, ValueError):
-        return None

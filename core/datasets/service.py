@@ -13,9 +13,7 @@ PROCESSING, READY, INVALID = "processing", "ready", "invalid"
 
 def require_free_name(session: Session, project_id: str, name: str) -> None:
     """A name is taken while a dataset of it is ready or in the making."""
-    taken = select(Dataset.id).where(
-        Dataset.project_id == project_id, Dataset.name == name
-    )
+    taken = select(Dataset.id).where(Dataset.project_id == project_id, Dataset.name == name)
     if session.scalar(taken) is not None:
         raise InvalidInput(
             f"A dataset named '{name}' exists already; datasets never change, choose another name.",

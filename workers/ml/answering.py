@@ -69,10 +69,11 @@ class Answers:
         self, examples: Mapping[int, Mapping[str, Any]], *, on_step: Callable[[], None]
     ) -> Iterator[Completion]:
         """Asks every example ({question, input?, context?}); a completion's id is its key."""
-        requests = [
-            Request(index, self._prompt(example), self.sampling)
-            for index, example in examples.items()
-        ]
+        requests = []
+        for index, example in examples.items():
+            requests.append(Request(index, self._prompt(example), self.sampling))
+            if len(requests) % 500 == 0:  # a large batch takes a while to tokenise
+                on_step()
         self._started = time.monotonic()
         with out_of_memory_named():
             for completion in self.engine.generate(requests, on_step=on_step):

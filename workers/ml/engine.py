@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.ml.cache import Prefix, RowCache, bytes_per_position, rows_that_fit
+from workers.ml.cache import Prefix, RowCache, bytes_per_position, logit_bytes, rows_that_fit
 from workers.ml.decoding import NAME
 from workers.ml.inference import Inference
 from workers.ml.loading import LoadedModel
@@ -141,7 +141,8 @@ class Engine:
             return
         rows = [self._row(request) for request in self._waiting if self._fits(request)]
         length = max((len(row.suffix) + row.limit for row in rows), default=1)
-        row_bytes = length * bytes_per_position(self.model.config, self.loaded.dtype)
+        config = self.model.config
+        row_bytes = length * bytes_per_position(config, self.loaded.dtype) + logit_bytes(config)
         count = min(rows_that_fit(row_bytes, self.loaded.device), max(len(rows), 1))
         count = min(count, self.max_rows or count)
         if self._cache.length < length or self._cache.rows < count:

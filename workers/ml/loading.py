@@ -5,7 +5,6 @@ the machine can't give is an error, never a silent fallback.
 """
 
 import json
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.basemodels.safety import check_adapter_directory, check_model_directory
 from core.errors import InvalidInput, JobFailure
-
-# bitsandbytes has one line for every linear layer and call: thousands a second. And at import it
-# looks for a kernel on a hub, and says that it found none.
-for _name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # What a LoRA adapter's arithmetic depends on. Every other key of its config (the base model's
@@ -127,7 +121,7 @@ def load_adapter(loaded: LoadedModel, adapter_dir: Path) -> LoadedModel:
         raise JobFailure(
             "config", f"the adapter does not fit this base model: {_first_line(error)}"
         ) from error
-    _require_loaded(model, adapter_dir)
+    _require_loaded(model, config, adapter_dir)
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.to(loaded.dtype)
@@ -202,15 +196,17 @@ def _eight_bit():
     return BitsAndBytesConfig(load_in_8bit=True)
 
 
-def _require_loaded(model, adapter_dir: Path) -> None:
-    """PEFT only warns of weights that are missing; B would stay zero and the adapter do nothing."""
+def _require_loaded(model, config, adapter_dir: Path) -> None:
+    """PEFT only warns of weights that are missing; B would stay zero and the adapter do nothing.
+    Weights that no setting accounts for would be left out as silently."""
     with safe_open(adapter_dir / "adapter_model.safetensors", framework="pt") as file:
-        stored = {key for key in file.keys() if ".lora_" in key}  # noqa: SIM118
+        stored = set(file.keys())
+    lora = {key for key in stored if ".lora_" in key}
     wanted = {
         name.replace(".default", "") for name, _ in model.named_parameters() if ".lora_" in name
     }
-    if stored != wanted:
-        odd = sorted(stored ^ wanted)
+    others = set() if config.modules_to_save or config.bias != "none" else stored - lora
+    if odd := sorted((lora ^ wanted) | others):
         raise JobFailure(
             "config",
             f"the adapter does not fit this base model: {len(odd)} of its weights are missing or "

@@ -36,7 +36,8 @@ def peak(device: str) -> int:
     """The largest `used` so far."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # The kernel notes the peak only now and then.
+    return max(used(device), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def available(device: str) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.ml import attention
+from workers.ml.lower import LowerStates
 from workers.ml.packing import Group
 
 ROWS = 32  # of logits at once: a few MB, so that they stay in the cache
@@ -15,18 +16,25 @@ ROWS = 32  # of logits at once: a few MB, so that they stay in the cache
 
 class TrainingModule(nn.Module):
     """Wraps a causal language model (with or without a PEFT adapter), whose attention it switches
-    to the packed one."""
+    to the packed one. Where `lower` holds a group's states, the layers below are not run again."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         model.set_attn_implementation(attention.NAME)
         self.model = model
+        self.lower: LowerStates | None = None
 
     def forward(self, group: Group) -> tuple[Tensor, int]:
         """Sum (not mean) of the labels' cross-entropies, so that groups add up to a batch that is
         normalised by its tokens. The head runs on label positions alone."""
+        if self.lower is None or not self.lower.covers(group):
+            return self._loss(group, input_ids=group.input_ids)
+        with self.lower.upper_layers():
+            return self._loss(group, inputs_embeds=self.lower.row(group))
+
+    def _loss(self, group: Group, **inputs: Tensor) -> tuple[Tensor, int]:
         output = self.model(
-            input_ids=group.input_ids,
+            **inputs,
             position_ids=group.position_ids,
             logits_to_keep=group.label_positions,
             layout=group.layout,

@@ -44,14 +44,14 @@ class Layout:
 @dataclass(frozen=True)
 class Group:
     """A packed row of T tokens. input_ids, position_ids [1, T]; label_positions [M]: the row's
-    index of the token whose output predicts labels [M]."""
+    index of the token whose output predicts labels [M]; `examples` in the order of the suffixes."""
 
     input_ids: Tensor
     position_ids: Tensor
     label_positions: Tensor
     labels: Tensor
     layout: Layout
-    examples: int
+    examples: tuple[Example, ...]
 
     def to(self, device) -> "Group":
         moved = (self.input_ids, self.position_ids, self.label_positions, self.labels)
@@ -95,7 +95,7 @@ def pack(examples: Sequence[Example], *, share_prefix: bool = True) -> Group:
         label_positions=torch.tensor(label_positions),
         labels=torch.tensor(labels),
         layout=_layout(prefix, lengths),
-        examples=len(examples),
+        examples=tuple(examples),
     )
 
 

@@ -26,9 +26,12 @@ from workers.ml.checkpointing import (
 )
 from workers.ml.hyperparameters import EarlyStopping
 from workers.ml.lora import trainable_parameters
+from workers.ml.lower import LowerStates, first_adapted_layer, kept_bytes
 from workers.ml.module import TrainingModule
 from workers.ml.optimisation import make_optimizer, make_schedule
 from workers.ml.packing import Example, groups_of
+
+LOWER_SHARE = 0.2  # of the free memory that may hold the output of layers below the adapter
 
 
 class Reporter(Protocol):
@@ -108,11 +111,26 @@ class Training:
         if self.accelerator.scaler is not None:
             self.parts["scaler"] = self.accelerator.scaler
 
+    def _keep_lower_states(self) -> None:
+        """Where only the last layers are adapted, and there is room, the others run once."""
+        first = first_adapted_layer(self.model)
+        config = self.model.config
+        size = kept_bytes(self.examples, config.hidden_size, self.model.dtype.itemsize)
+        if not first or size > LOWER_SHARE * memory.available(self.device):
+            return
+        lower = LowerStates(self.model, self.examples, first=first)
+        for group in self._groups(self.examples):
+            self.reporter.check()
+            lower.fill(group.to(self.device))
+        self.accelerator.unwrap_model(self.module).lower = lower
+        self.reporter.event(f"the lowest {first} layers are run once: {size / 1e6:.0f} MB kept")
+
     def resume(self, directory: Path) -> None:
         """Goes on where the checkpoint was written, as if nothing had happened."""
         self.position, self.best = read_state(directory, model=self.model, parts=self.parts)
 
     def run(self) -> dict[str, Any]:
+        self._keep_lower_states()
         saved = time.monotonic()
         while self.position.step < self.total_steps and not self._worsening():
             self._stop_if_asked()

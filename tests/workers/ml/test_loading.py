@@ -166,3 +166,13 @@ def test_an_adapter_of_another_shape_is_refused(adapter, tmp_path):
     fitting = load_base(build_tiny_model(tmp_path / "fitting"), precision="fp32")
     with pytest.raises(JobFailure, match="does not fit"):
         load_adapter(fitting, adapter)
+
+
+def test_weights_that_no_setting_accounts_for_are_refused(tiny_dir, adapter):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(adapter / "adapter_model.safetensors")
+    weights["base_model.model.model.embed_tokens.token_adapter.delta"] = torch.ones(2, 64)
+    save_file(weights, adapter / "adapter_model.safetensors")
+    with pytest.raises(JobFailure, match="left over"):
+        load_adapter(load_base(tiny_dir, precision="fp32"), adapter)

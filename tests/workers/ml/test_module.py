@@ -8,6 +8,7 @@ from tests.tiny_model import build_tiny_model
 from workers.ml import attention, lora
 from workers.ml.hyperparameters import LoraSettings
 from workers.ml.loading import load_base
+from workers.ml.lower import LowerStates, first_adapted_layer
 from workers.ml.module import TrainingModule
 from workers.ml.packing import Example, groups_of
 from workers.ml.prompts import PromptTemplate
@@ -131,6 +132,26 @@ def test_the_adapter_may_sit_in_the_last_layers_only(base, examples):
     (group,) = groups_of(examples, micro_batch=5)
     TrainingModule(packed).train()(group)[0].backward()
     assert all(".layers.1." in name for name in gradients(book))
+    expect_equal(gradients(packed), gradients(book))
+
+
+def test_states_of_the_layers_below_are_computed_once_and_change_nothing(base, examples):
+    settings = LoraSettings(layers=1)
+    book, packed = adapted(base, settings), adapted(base, settings)
+    plain_loss(book, examples).backward()
+    lora.speed_up(packed)
+    module = TrainingModule(packed).train()
+    assert first_adapted_layer(packed) == 1
+    lower = LowerStates(packed, examples, first=1)
+    for group in groups_of(examples, micro_batch=2):
+        lower.fill(group)
+    module.lower = lower
+    runs = []
+    first_layer = packed.get_base_model().get_decoder().layers[0]
+    first_layer.register_forward_hook(lambda *_: runs.append(1))
+    for group in groups_of(examples[::-1], micro_batch=3):  # other groups than those filled in
+        module(group)[0].backward()
+    assert runs == []
     expect_equal(gradients(packed), gradients(book))
 
 
