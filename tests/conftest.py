@@ -1,10 +1,16 @@
 """Servers shared by a whole test run; each starts when the first test asks for it."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.servers import new_postgres_database, postgres_server, valkey_server
+
+# As in a runner's environment, and like there before torch is imported: threads that spin while
+# they wait make everything else on two cores several times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 from core.errors import JobFailure
 
 FILE_NAME = "prompt.json"
-STYLES = ("schema", "bare", "classic", "chat")
+STYLES = ("schema", "bare", "classic", "chat", "zero_shot")
 # Tokens that end a turn in the chat templates in use, before the tokenizer's own end of text.
 TURN_ENDS = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>")
 TEXT_ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>")
@@ -30,7 +30,8 @@ class Encoded:
 @dataclass(frozen=True)
 class PromptTemplate:
     """`schema`: the schema in front of the question. `bare`: the question alone (the schema is
-    learned). `classic`: the course's headings. `chat`: the conversation as it is."""
+    learned). `classic`: the course's headings. `chat`: the conversation as it is. `zero_shot`: the
+    schema and the task spelt out, for a model that was not tuned on it."""
 
     style: str
     schema_text: str | None = None
@@ -40,10 +41,10 @@ class PromptTemplate:
     def __post_init__(self) -> None:
         if self.style not in STYLES:
             raise JobFailure("config", f"unknown prompt style {self.style!r}; one of {STYLES}")
-        if self.style == "schema" and not self.schema_text:
+        if self.style in ("schema", "zero_shot") and not self.schema_text:
             raise JobFailure(
                 "config",
-                "prompt style 'schema' needs the database's schema; "
+                f"prompt style '{self.style}' needs the database's schema; "
                 "name a database with the dataset, or use 'bare'",
             )
 
@@ -52,7 +53,7 @@ class PromptTemplate:
         """What an untuned model is asked with: all it can know stands in the prompt."""
         if kind != "sql":
             return cls("chat")
-        return cls("schema" if schema_text else "bare", schema_text, dialect)
+        return cls("zero_shot" if schema_text else "bare", schema_text, dialect)
 
     def render(self, tokenizer, example: Mapping[str, Any]) -> str:
         """The prompt's text up to where the answer begins."""
@@ -83,9 +84,20 @@ class PromptTemplate:
             messages = json.loads(example.get("context") or "[]")
             if self.system and not any(m["role"] == "system" for m in messages):
                 messages = [{"role": "system", "content": self.system}, *messages]
+        elif self.style == "zero_shot":
+            return self._zero_shot(example)
         else:
             messages = [{"role": "system", "content": self._sql_system()}]
         return [*messages, {"role": "user", "content": _question(example)}]
+
+    def _zero_shot(self, example: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Task and schema stand beside the question: a small model that finds them in the system
+        message alone answers in prose (seen on a 135M model)."""
+        name = _dialect_name(self.dialect)
+        system = f"You are a SQL assistant. Answer with one {name} query and nothing else."
+        asked = f"Question: {_question(example)}\nWrite the {name} query."
+        content = f"Database schema:\n{self.schema_text}\n\n{asked}"
+        return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
     def _sql_system(self) -> str:
         """Stands in front of every example, so its tokens are computed once for a group."""

@@ -63,8 +63,15 @@ def test_a_template_survives_its_file(tmp_path):
     assert "客户" in (tmp_path / "prompt.json").read_text(encoding="utf-8")
 
 
+def test_an_untuned_model_is_told_task_and_schema_beside_the_question(tokenizer):
+    template = PromptTemplate.for_base("sql", "t(a)", "sqlite")
+    text = template.render(tokenizer, ROW)
+    asked = text.rpartition("<|im_start|>user")[2]
+    assert "t(a)" in asked and ROW["question"] in asked and "SQLite query" in asked
+
+
 def test_an_untuned_model_is_shown_the_schema():
-    assert PromptTemplate.for_base("sql", "t(a)", "sqlite").style == "schema"
+    assert PromptTemplate.for_base("sql", "t(a)", "sqlite").style == "zero_shot"
     assert PromptTemplate.for_base("sql", None, None).style == "bare"
     assert PromptTemplate.for_base("instruction", None, None).style == "chat"
 

@@ -78,7 +78,7 @@ def test_every_example_gets_a_row_and_the_summary_counts_them(inputs, tmp_path):
     assert sum(result["errors"].values()) == len(ROWS)
     assert result["requests_per_second"] > 0
     assert result["prefix_tokens"] > 20
-    assert result["prompt"] == "schema"
+    assert result["prompt"] == "zero_shot"
     json.dumps(result)
     assert ctx.of_kind("progress")[-1]["progress"]["step"] == len(ROWS)
 
