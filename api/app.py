@@ -6,6 +6,7 @@ import secrets
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import Response
 
+import core.tables  # noqa: F401 - a foreign key is followed to a table that is known
 from api.deps import get_principal
 from api.errors import install_error_handlers
 from api.routes import adapters, artifacts, databases, datasets, health, jobs, models, workers

@@ -4,7 +4,6 @@ Times are Unix seconds as floats, always by the database's clock (`db_now`), so 
 whose own clock is wrong neither steals nor extends a lease.
 """
 
-import importlib
 import json
 import re
 import threading
@@ -117,8 +116,6 @@ class Database:
     """One engine and its transactions."""
 
     def __init__(self, url: str) -> None:
-        # Here, not above: the tables import this module. Whoever opens a database knows them all.
-        importlib.import_module("core.tables")
         self.url = url
         self.engine = make_engine(url)
         self._readers = self.engine.execution_options(tuneyard_reading=True)

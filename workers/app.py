@@ -17,6 +17,7 @@ from celery.signals import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
+import core.tables  # noqa: F401 - a foreign key is followed to a table that is known
 from core.basemodels.service import record_base
 from core.basemodels.store import ModelStore
 from core.db import forget_databases, get_database

@@ -8,8 +8,8 @@ from core.basemodels.store import ModelStore
 from core.db import get_database
 from core.errors import JobFailure, TuneyardError
 from core.jobs import records
+from core.jobs.claims import Claim
 from core.jobs.models import Job
-from core.jobs.service import Claim
 from core.jobs.types import job_type
 from core.jobs.types.base import Brief, Input
 from core.settings import Settings

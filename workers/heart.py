@@ -8,8 +8,8 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.db import get_database
-from core.jobs import service
-from core.jobs.service import Claim, LostClaim, Wishes
+from core.jobs import claims
+from core.jobs.claims import Claim, LostClaim, Wishes
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,10 @@ class Heart(threading.Thread):
         database = get_database(self.settings)
         if began - self._renewed < self.settings.heartbeat_seconds:
             with database.reading() as session:
-                self.wishes = service.wishes(session, self.claim)
+                self.wishes = claims.wishes(session, self.claim)
             return
         with database.transaction() as session:
-            self.wishes = service.renew(session, self.claim)
+            self.wishes = claims.renew(session, self.claim)
         # From before the query: the lease may have been written at any moment since then.
         self._renewed = began
         self.on_beat()

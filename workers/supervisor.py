@@ -17,8 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.db import get_database
 from core.errors import JobFailure
 from core.jobs import records, service
+from core.jobs.claims import Claim, LostClaim
 from core.jobs.records import Report
-from core.jobs.service import Claim, LostClaim
 from core.jobs.types.base import Outcome
 from core.settings import Settings, get_settings
 from core.storage import StoredFile, get_storage

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from core.db import storable, upsert
 from core.errors import NotFound
 from core.ids import new_id
-from core.jobs import service
+from core.jobs.claims import Claim, hold
 from core.jobs.models import Attempt, Checkpoint, Job, JobEvent, LogChunk, Metric, ResultRow
-from core.jobs.service import Claim
+from core.jobs.service import add_event
 from core.storage import StoredFile
 
 MAX_LOG_CHUNKS = 500
@@ -41,9 +41,9 @@ def write_report(session: Session, held: Claim, report: Report, *, log_seq: int)
         values["progress"] = report.progress
     if report.rows:
         values["barren_attempts"] = 0  # rows are kept: this attempt has brought something
-    service.hold(session, held, **values)
+    hold(session, held, **values)
     for event in report.events:
-        service.add_event(session, held.job_id, **event)
+        add_event(session, held.job_id, **event)
     upsert(
         session,
         Metric,
@@ -73,7 +73,7 @@ def add_checkpoint(
     metrics: dict[str, Any],
 ) -> None:
     """Record a stored checkpoint; the attempt is no longer barren."""
-    service.hold(session, held, barren_attempts=0)
+    hold(session, held, barren_attempts=0)
     session.add(
         Checkpoint(
             id=new_id("ckpt"),
@@ -86,7 +86,7 @@ def add_checkpoint(
             bytes=sum(entry.bytes for entry in manifest),
         )
     )
-    service.add_event(session, held.job_id, f"Checkpoint at step {step}.", data={"step": step})
+    add_event(session, held.job_id, f"Checkpoint at step {step}.", data={"step": step})
 
 
 def usable_checkpoints(session: Session, job_id: str) -> list[Checkpoint]:
@@ -102,7 +102,7 @@ def usable_checkpoints(session: Session, job_id: str) -> list[Checkpoint]:
 
 def drop_old_checkpoints(session: Session, held: Claim, *, keep: int) -> list[str]:
     """Forget all but the newest `keep` and the best; returns the storage keys to delete."""
-    service.hold(session, held)
+    hold(session, held)
     usable = usable_checkpoints(session, held.job_id)
     best = min(
         usable, key=lambda one: one.metrics.get("validation_loss") or float("inf"), default=None
@@ -114,16 +114,16 @@ def drop_old_checkpoints(session: Session, held: Claim, *, keep: int) -> list[st
 
 def reject_checkpoint(session: Session, held: Claim, checkpoint_id: str, reason: str) -> None:
     """Never try this one again, and say so."""
-    service.hold(session, held)
+    hold(session, held)
     checkpoint = session.get_one(Checkpoint, checkpoint_id)
     checkpoint.rejected = reason
     message = f"The checkpoint at step {checkpoint.step} is not used: {reason}. Stepping back one."
-    service.add_event(session, held.job_id, message, level="warning")
+    add_event(session, held.job_id, message, level="warning")
 
 
 def note_attempt(session: Session, held: Claim, **values: Any) -> None:
     """Fill in columns of the running attempt."""
-    service.hold(session, held)
+    hold(session, held)
     attempt = session.get_one(Attempt, (held.job_id, held.token))
     for name, value in values.items():
         setattr(attempt, name, value)

@@ -5,7 +5,6 @@ The row is the queue. `transition` is the one function that writes a status: a c
 transaction. Zero rows: the claim is lost; stop, and write nothing.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -16,34 +15,12 @@ from core.db import after_commit, db_now
 from core.errors import JobFailure, NotFound, WrongState
 from core.ids import new_id
 from core.jobs import dispatch
+from core.jobs.claims import Claim, LostClaim, claim_of, hold
 from core.jobs.models import Attempt, Job, JobEvent
 from core.jobs.status import FINAL, JobStatus, sources
 from core.jobs.types import job_type
 from core.jobs.types.base import Outcome, Params
 from core.settings import get_settings
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The right to write for a job, good while its token is the row's and its lease runs."""
-
-    job_id: str
-    project_id: str
-    type: str
-    token: int
-    time_limit_seconds: float
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user asked of a running job."""
-
-    cancel: bool
-    pause: bool
-
-
-class LostClaim(Exception):
-    """Another attempt holds the job, or it has ended: whoever gets this writes nothing more."""
 
 
 def transition(
@@ -139,50 +116,6 @@ def claim(session: Session, job_id: str, worker_id: str) -> Claim | None:
     session.add(Attempt(job_id=job.id, token=job.token, worker_id=worker_id))
     session.flush()
     return claim_of(job)
-
-
-def claim_of(job: Job) -> Claim:
-    """The claim under which a job runs at this moment."""
-    return Claim(job.id, job.project_id, job.type, job.token, job.time_limit_seconds)
-
-
-def renew(session: Session, held: Claim) -> Wishes:
-    """Extend the lease by the database's clock and hear what the user wants; or `LostClaim`."""
-    row = session.execute(
-        update(Job)
-        .where(Job.id == held.job_id, Job.token == held.token, Job.status == JobStatus.RUNNING)
-        .values(lease_expires_at=db_now() + get_settings().lease_seconds)
-        .returning(Job.cancel_requested_at, Job.pause_requested_at)
-    ).one_or_none()
-    if row is None:
-        raise LostClaim(held.job_id)
-    return Wishes(cancel=row[0] is not None, pause=row[1] is not None)
-
-
-def wishes(session: Session, held: Claim) -> Wishes:
-    """As `renew`, without a write: cheap enough to ask each second."""
-    row = session.execute(
-        select(Job.cancel_requested_at, Job.pause_requested_at).where(
-            Job.id == held.job_id, Job.token == held.token, Job.status == JobStatus.RUNNING
-        )
-    ).one_or_none()
-    if row is None:
-        raise LostClaim(held.job_id)
-    return Wishes(cancel=row[0] is not None, pause=row[1] is not None)
-
-
-def hold(session: Session, held: Claim, **values: Any) -> None:
-    """Lock the job's row for this attempt within the transaction, or raise `LostClaim`.
-
-    Every write of a worker goes through here or through `transition(held=…)`.
-    """
-    found = session.execute(
-        update(Job)
-        .where(Job.id == held.job_id, Job.token == held.token, Job.status == JobStatus.RUNNING)
-        .values(**(values or {"token": Job.token}))
-    )
-    if found.rowcount != 1:
-        raise LostClaim(held.job_id)
 
 
 def succeed(session: Session, held: Claim, outcome: Outcome) -> Job:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.db import db_now, get_database
 from core.jobs import service
+from core.jobs.claims import claim_of
 from core.jobs.dispatch import dispatch
 from core.jobs.models import Job
 from core.jobs.status import JobStatus
@@ -41,6 +42,6 @@ def _give_back(session: Session, job_id: str, token: int) -> None:
     message = f"Worker {job.worker_id} was not heard of for the length of the lease."
     log.warning("job %s: %s", job_id, message)
     if job.cancel_requested_at is not None:
-        service.cancelled(session, service.claim_of(job))
+        service.cancelled(session, claim_of(job))
         return
     service.requeue_or_quarantine(session, job_id, token, message)

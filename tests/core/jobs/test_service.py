@@ -10,10 +10,10 @@ from sqlalchemy import func, select, update
 
 from core.db import Database, db_now
 from core.errors import JobFailure, NotFound, WrongState
-from core.jobs import records, service
+from core.jobs import claims, records, service
+from core.jobs.claims import Claim, LostClaim
 from core.jobs.models import Attempt, Job, JobEvent
 from core.jobs.records import Report
-from core.jobs.service import LostClaim
 from core.jobs.status import TRANSITIONS, JobStatus
 from core.jobs.sweep import sweep
 from tests.core.jobs.jobs import add_job
@@ -30,7 +30,7 @@ def read(database: Database, job_id: str) -> Job:
         return session.get_one(Job, job_id)
 
 
-def take(database: Database, job_id: str, worker: str = "gpu0@a") -> service.Claim:
+def take(database: Database, job_id: str, worker: str = "gpu0@a") -> Claim:
     with database.transaction() as session:
         claim = service.claim(session, job_id, worker)
     assert claim is not None
@@ -71,7 +71,8 @@ def test_eight_processes_race_and_each_job_is_claimed_once(
     with database.transaction() as session:
         ids = [add_job(session, project_id).id for _ in range(25)]
     code = (
-        "import sys; from core.db import get_database; from core.jobs import service\n"
+        "import sys; import core.tables; from core.db import get_database\n"
+        "from core.jobs import service\n"
         "won = 0\n"
         "for job_id in sys.argv[1:]:\n"
         "    with get_database().transaction() as session:\n"
@@ -99,7 +100,7 @@ def test_a_zombie_writes_nothing_after_its_job_was_given_to_another(
     heir = take(database, job_id, "gpu1@b")
     assert heir.token == 2
     attempts = [
-        lambda s: service.renew(s, zombie),
+        lambda s: claims.renew(s, zombie),
         lambda s: service.fail(s, zombie, JobFailure("crash", "late")),
         lambda s: service.cancelled(s, zombie),
         lambda s: service.requeue(s, zombie, outcome="drained", message="late"),
@@ -193,7 +194,7 @@ def test_a_running_job_hears_the_wish_to_cancel(
         asked = service.request_cancel(session, project_id, job_id)
     assert asked.status == "running"
     with database.transaction() as session:
-        assert service.renew(session, claim).cancel
+        assert claims.renew(session, claim).cancel
         service.cancelled(session, claim)
     assert read(database, job_id).status == "cancelled"
 
