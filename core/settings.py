@@ -43,8 +43,6 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(2 * GIB, gt=0, description="largest upload")
     max_line_bytes: int = Field(1024**2, gt=0, description="longest line of an upload")
     max_database_bytes: int = Field(4 * GIB, gt=0, description="largest SQLite file")
-    log_format: str = Field("text", pattern="^(text|json)$", description="text or json")
-    test_mode: bool = Field(False, description="allows failpoints; never in production")
 
     @model_validator(mode="after")
     def _derive(self) -> "Settings":
