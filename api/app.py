@@ -8,13 +8,23 @@ from fastapi.responses import Response
 
 import core.tables  # noqa: F401 - a foreign key is followed to a table that is known
 from api.deps import get_principal
-from api.errors import install_error_handlers
-from api.routes import adapters, artifacts, databases, datasets, health, jobs, models, workers
+from api.errors import broken, install_error_handlers
+from api.routes import (
+    adapters,
+    artifacts,
+    databases,
+    datasets,
+    files,
+    health,
+    jobs,
+    models,
+    workers,
+)
 from api.schemas.common import ERRORS
 
 log = logging.getLogger("api.access")
 
-RESOURCES = (databases, datasets, jobs, adapters, models, artifacts, workers)
+RESOURCES = (files, databases, datasets, jobs, adapters, models, artifacts, workers)
 
 
 def create_app() -> FastAPI:
@@ -39,7 +49,10 @@ def create_app() -> FastAPI:
 
 async def _with_request_id(request: Request, call_next) -> Response:
     request_id = f"req_{secrets.token_hex(8)}"
-    response = await call_next(request)
+    try:
+        response = await call_next(request)
+    except Exception as error:  # here, so that a 500 bears the id that its message refers to
+        response = broken(request, error)
     response.headers["x-request-id"] = request_id
     log.info("%s %s %s %d", request_id, request.method, request.url.path, response.status_code)
     return response

@@ -10,7 +10,6 @@ from core.accounts.service import Principal, authenticate, touch_key
 from core.db import get_database
 from core.errors import Unauthenticated
 from core.pages import PageQuery
-from core.settings import Settings, get_settings
 
 
 def get_session() -> Iterator[Session]:
@@ -26,7 +25,6 @@ def get_reader() -> Iterator[Session]:
 
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 ReadDep = Annotated[Session, Depends(get_reader, scope="function")]
-SettingsDep = Annotated[Settings, Depends(get_settings)]
 
 
 def get_principal(request: Request) -> Principal:

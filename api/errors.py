@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 
 from core import errors
@@ -36,7 +36,10 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(OperationalError, _database_away)
-    app.add_exception_handler(Exception, _broken)
+    app.add_exception_handler(TimeoutError, _database_away)
+    app.add_exception_handler(DataError, _unstorable)
+    app.add_exception_handler(IntegrityError, _taken)
+    app.add_exception_handler(Exception, broken)
 
 
 def _refused(request: Request, error: errors.TuneyardError) -> JSONResponse:
@@ -73,7 +76,21 @@ def _database_away(request: Request, error: OperationalError) -> JSONResponse:
     return JSONResponse(body, 503, headers={"Retry-After": "5"})
 
 
-def _broken(request: Request, error: Exception) -> JSONResponse:
+def _unstorable(request: Request, error: DataError) -> JSONResponse:
+    """What a database can't take as a value is an odd id or name, not our fault."""
+    message = "A value of the request can't be stored or looked up; does it hold odd characters?"
+    body = error_body(message, "invalid_request_error", param=None, code="invalid_input")
+    return JSONResponse(body, 400)
+
+
+def _taken(request: Request, error: IntegrityError) -> JSONResponse:
+    """Two requests for one name at the same moment: the other was quicker."""
+    message = "Another request made a thing of this name just now; choose another name."
+    body = error_body(message, "invalid_request_error", param=None, code="name_taken")
+    return JSONResponse(body, 400)
+
+
+def broken(request: Request, error: Exception) -> JSONResponse:
     log.exception("unexpected error in %s %s", request.method, request.url.path)
     message = "An unexpected error; the server's log has it under this request's x-request-id."
     return JSONResponse(error_body(message, "server_error", param=None, code="internal"), 500)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from fastapi import Request
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from core.errors import InvalidInput, TooLarge
@@ -62,6 +63,7 @@ class FormReader:
         self._disposition = b""
         self._name = ""
         self._value = bytearray()
+        self._whole = False
 
     def callbacks(self) -> dict[str, Callable[..., None]]:
         return {
@@ -70,12 +72,27 @@ class FormReader:
             "on_header_end": self._on_header_end,
             "on_headers_finished": self._on_headers_finished,
             "on_part_data": self._on_part_data,
+            "on_part_begin": self._on_part_begin,
             "on_part_end": self._on_part_end,
+            "on_end": self._on_end,
         }
+
+    def finish(self) -> Form:
+        """The form, if its last boundary came: the parser itself does not miss it."""
+        if not self._whole:
+            raise InvalidInput("The form is cut off before its end; send it again.")
+        return self.form
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+    def _on_part_begin(self) -> None:
+        self._disposition, self._name = b"", ""
+        self._header, self._value = bytearray(), bytearray()
+
+    def _on_end(self) -> None:
+        self._whole = True
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         if self._value:
@@ -93,11 +110,13 @@ class FormReader:
     def _on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        if b"filename" not in options:
+        if not self._name:
+            raise InvalidInput("A part of the form has no name; name the file's part 'file'.")
+        if b"filename" not in options and b"filename*" not in options:
             return
         if self.form.path is not None:
             raise InvalidInput("The form has two files; send one.", param=self._name)
-        self.form.filename = Path(options[b"filename"].decode("utf-8", "replace")).name
+        self.form.filename = _file_name(options)
         self._guard = self._make_guard(self.form.filename)
         folder = get_settings().data_dir / "uploads"
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,6 +148,13 @@ class FormReader:
             raise TooLarge("The form has too many fields.")
 
 
+def _file_name(options: dict[bytes, bytes]) -> str:
+    """The name a client gave, without any folder; `filename*` is RFC 5987's beyond ASCII."""
+    extended = options.get(b"filename*", b"").rpartition(b"'")[2].decode("utf-8", "replace")
+    plain = options.get(b"filename", b"").decode("utf-8", "replace")
+    return Path((unquote(extended) or plain).replace("\x00", "")).name or "upload"
+
+
 async def read_form(request: Request, make_guard: Callable[[str], Guard]) -> Form:
     """Receive a multipart form; a refusal comes as soon as the bytes show it, and leaves nothing.
 
@@ -143,7 +169,8 @@ async def read_form(request: Request, make_guard: Callable[[str], Guard]) -> For
         async for chunk in request.stream():
             parser.write(chunk)
         parser.finalize()
-    except MultipartParseError as error:
+        return reader.finish()
+    except FormParserError as error:
         reader.form.discard()
         raise InvalidInput(f"The form can't be read: {error}") from None
     except BaseException:
@@ -151,7 +178,6 @@ async def read_form(request: Request, make_guard: Callable[[str], Guard]) -> For
         raise
     finally:
         reader.close()
-    return reader.form
 
 
 class SizeGuard:

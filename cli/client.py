@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 FINAL = ("succeeded", "failed", "cancelled")
+RETRY_PAUSES = (0.5, 1, 2, 4, 8)
 Watch = Callable[[dict[str, Any]], None]
 
 
@@ -43,6 +44,15 @@ class Client:
         self._http.close()
 
     def get(self, path: str, **query: Any) -> Any:
+        """Read; a platform that is away for a moment is asked again."""
+        for pause in RETRY_PAUSES:
+            try:
+                answer = self._http.get(path, params=query)
+                if answer.status_code != 503:
+                    return self._answer(answer)
+            except httpx.TransportError:
+                pass
+            time.sleep(pause)
         return self._answer(self._http.get(path, params=query))
 
     def post(self, path: str, body: Any = None) -> Any:

@@ -41,14 +41,20 @@ def demo(
     short: Annotated[bool, typer.Option(help="200 pairs, and check what they bring.")] = False,
 ) -> None:
     """Fine-tune a SQL assistant from nothing and show what it is worth."""
+    from cli.client import ApiError, JobEnded
     from cli.demo.run import check, run_demo
+    from cli.platform.errors import Refused
 
-    figures = run_demo(
-        data_dir=Path(".tuneyard/demo").absolute(),
-        model=model,
-        keep=keep,
-        train_limit=200 if short else None,
-    )
+    try:
+        figures = run_demo(
+            data_dir=Path(".tuneyard/demo").absolute(),
+            model=model,
+            keep=keep,
+            train_limit=200 if short else None,
+        )
+    except (ApiError, JobEnded, Refused) as error:
+        typer.echo(f"tuneyard demo: {error}", err=True)
+        raise typer.Exit(2 if isinstance(error, Refused) else 1) from None
     fault = check(figures, gain=0.2) if short else None
     if fault:
         typer.echo(f"tuneyard demo: {fault}", err=True)

@@ -5,6 +5,8 @@ whose own clock is wrong neither steals nor extends a lease.
 """
 
 import json
+import logging
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +22,8 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.functions import FunctionElement
 
 from core.settings import Settings, get_settings
+
+log = logging.getLogger(__name__)
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -65,9 +69,20 @@ def storable(text: str) -> str:
 
 
 def to_json(value: Any) -> str:
-    """JSON for a column; what a model or a file said is made storable."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    """JSON for a column; what a model or a file said is made storable, NaN and infinity null."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
     return storable(_NUL.sub("\\1\ufffd", text))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def make_engine(url: str) -> Engine:
@@ -127,7 +142,7 @@ class Database:
             with session.begin():
                 yield session
             for call in session.info.pop("after_commit", []):
-                call()
+                _run_after_commit(call)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -157,6 +172,15 @@ def upsert(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> N
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
 
 
+def _run_after_commit(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except Exception:
+        # The commit stands: whoever made it must not take this for a rollback. What such a call
+        # does (ring for a job, delete bytes) the sweep does again.
+        log.exception("a call after a commit failed")
+
+
 def after_commit(session: Session, call: Callable[[], None]) -> None:
     """Run `call` once the transaction is committed; a rollback discards it."""
     session.info.setdefault("after_commit", []).append(call)
@@ -165,6 +189,8 @@ def after_commit(session: Session, call: Callable[[], None]) -> None:
 def exclusive(session: Session, name: str) -> None:
     """Hold the named lock until the transaction ends. On SQLite a writer is alone already."""
     if session.get_bind().dialect.name == "postgresql":
+        # A holder that is frozen must not hang everybody else for ever.
+        session.execute(text("SET LOCAL lock_timeout = '10s'"))
         session.execute(
             text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"tuneyard:{name}"}
         )

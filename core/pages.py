@@ -37,6 +37,8 @@ def read_page(
     if page.after is not None:
         try:
             after = cursor(page.after)
+            if isinstance(after, int) and not 0 <= after < 2**63:
+                raise ValueError(after)
         except ValueError:
             raise InvalidInput(
                 f"after={page.after!r} is no id of this list.", param="after"

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -76,10 +77,6 @@ class Storage:
             raise ValueError(f"bad storage key {key!r}")
         return f"{self.root}/{pure}"
 
-    def local_path(self, key: str) -> Path | None:
-        """The file or folder itself where the storage is a local disk, else None."""
-        return Path(self._full(key)) if self.local else None
-
     def put(self, source: Path, key: str, *, move: bool = False) -> None:
         """Store a file; a reader sees the old or the whole new one, never a part."""
         target = self._full(key)
@@ -101,16 +98,23 @@ class Storage:
                 self.put(path, f"{key}/{path.relative_to(source).as_posix()}", move=move)
 
     def fetch(self, key: str, target: Path) -> Path:
-        """A local path of the file or folder: itself on a local disk, else a copy at `target`."""
+        """A local path of the file or folder: itself on a local disk, else a copy at `target`,
+        which is used again if it is there: a key's bytes never change."""
         if self.local:
             path = Path(self._full(key))
             if not path.exists():
                 raise NotFound(f"{key} is not in the storage")
             return path
+        if target.exists():
+            return target
         if not self.fs.exists(self._full(key)):
             raise NotFound(f"{key} is not in the storage")
         target.parent.mkdir(parents=True, exist_ok=True)
-        self.fs.get(self._full(key), str(target), recursive=self.fs.isdir(self._full(key)))
+        # Two may fetch the same at once, and either may die half-way: what has the name is whole.
+        staged = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
+        self.fs.get(self._full(key), str(staged), recursive=self.fs.isdir(self._full(key)))
+        with suppress(OSError):  # another was quicker with a folder of the same content
+            staged.replace(target)
         return target
 
     def open(self, key: str) -> BinaryIO:

@@ -8,6 +8,8 @@ celery -A workers.app beat                                the keeper's clock
 import logging
 import shutil
 import threading
+from dataclasses import replace
+from typing import Any
 
 from celery.signals import (
     celeryd_after_setup,
@@ -58,14 +60,15 @@ app.conf.update(
         "sweep": {
             "task": SWEEP,
             "schedule": settings.sweep_seconds,
-            # A sweep that waited longer than to the next one is not needed any more.
-            "options": {"queue": "system", "expires": settings.sweep_seconds},
+            # Sweeps that piled up while no keeper ran are not needed. Two hosts' clocks judge it,
+            # so there is room between them.
+            "options": {"queue": "system", "expires": 60 + settings.sweep_seconds},
         }
     },
 )
 
 # What this worker process is; set once its queues are known, before the pool forks.
-THIS: dict[str, str] = {}
+THIS: dict[str, Any] = {}
 
 
 @celeryd_after_setup.connect
@@ -73,7 +76,7 @@ def learn_who_i_am(sender: str, instance, **_: object) -> None:
     queues = list(instance.app.amqp.queues.consume_from)
     THIS.update(worker_id=sender, queue=queues[0])
     node = describe_node(sender, queues[0], settings)
-    THIS["device"] = node.device
+    THIS.update(node=node, device=node.device)
     # What a killed predecessor of the same name left behind.
     shutil.rmtree(settings.work_dir / sender, ignore_errors=True)
 
@@ -95,16 +98,22 @@ def keep_beating() -> None:
     """Tell the fleet that this worker lives and which models it has, until it is told to go."""
     while True:
         try:
-            with get_database().transaction() as session:
-                for manifest in ModelStore(settings.model_dir).manifests():
-                    record_base(session, manifest)
-                fleet.register(session, describe_node(THIS["worker_id"], THIS["queue"], settings))
-            dispatch()
-        except SQLAlchemyError as error:
+            beat()
+        except Exception as error:  # a worker that falls silent gets no job ever again
             log.warning("could not tell the fleet that this worker lives: %s", error)
         # An Event's wait, not a sleep: the drain ends it at once.
         if DRAIN.wait(settings.heartbeat_seconds):
             return
+
+
+def beat() -> None:
+    manifests = ModelStore(settings.model_dir).manifests()
+    node = replace(THIS["node"], models=[manifest["name"] for manifest in manifests])
+    with get_database().transaction() as session:
+        for manifest in manifests:
+            record_base(session, manifest)
+        fleet.register(session, node)
+    dispatch()
 
 
 @worker_shutting_down.connect

@@ -6,8 +6,11 @@ Knows nothing of what the messages mean.
 import json
 import select
 import socket
+import struct
 import threading
 from typing import Any
+
+SEND_SECONDS = 30
 
 
 class ChannelClosed(Exception):
@@ -18,6 +21,9 @@ class Channel:
     """Any thread may send; one thread receives."""
 
     def __init__(self, sock: socket.socket) -> None:
+        # A frozen reader with a full buffer must not hold up the writer for ever.
+        timeout = struct.pack("ll", SEND_SECONDS, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         self._sock = sock
         self._buffer = bytearray()
         self._sending = threading.Lock()

@@ -7,7 +7,7 @@ MAX_READ = 64 * 1024
 
 
 class LogTail:
-    """Bounded reads of a growing UTF-8 file; `sequence` numbers the pieces that were kept."""
+    """Bounded reads of a growing UTF-8 file; `sequence` numbers the pieces that were written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -16,14 +16,14 @@ class LogTail:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def read(self) -> str:
-        """What is new. Of a burst only the beginning and how much was left out."""
+        """What is new. Of a burst only the end, and how much was left out before it."""
         if not self.path.exists():
             return ""
         with self.path.open("rb") as stream:
-            stream.seek(self._offset)
-            data = stream.read(MAX_READ)
             size = stream.seek(0, 2)
-        left_out = size - self._offset - len(data)
-        self._offset = size
+            left_out = max(0, size - self._offset - MAX_READ)
+            stream.seek(self._offset + left_out)
+            data = stream.read(MAX_READ)
+        self._offset += left_out + len(data)
         text = self._decoder.decode(data)
-        return f"{text}\n[… {left_out} bytes left out]\n" if left_out else text
+        return f"[… {left_out} bytes left out]\n{text}" if left_out else text

@@ -1,4 +1,4 @@
-"""What this worker is: its queue, device, memory and models. Knows no job and no torch."""
+"""What this worker is: its queue, device and memory. Knows no job and no torch."""
 
 import os
 import shutil
@@ -6,7 +6,6 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from core.basemodels.store import ModelStore
 from core.fleet.service import Node
 from core.settings import Settings
 
@@ -15,6 +14,7 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def describe_node(worker_id: str, queue: str, settings: Settings) -> Node:
+    """All but its models, which come and go."""
     device = find_device(settings) if queue == "gpu" else "cpu"
     return Node(
         id=worker_id,
@@ -22,7 +22,7 @@ def describe_node(worker_id: str, queue: str, settings: Settings) -> Node:
         device=device,
         slots=1,
         memory_bytes=gpu_memory() if device != "cpu" else host_memory(),
-        models=[manifest["name"] for manifest in ModelStore(settings.model_dir).manifests()],
+        models=[],
         versions=package_versions(),
     )
 
@@ -43,7 +43,8 @@ def gpu_memory() -> int:
     query = [smi, "--query-gpu=memory.total", "--format=csv,noheader,nounits", "-i", wanted]
     asked = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
     lines = asked.stdout.split()
-    return int(lines[0]) * 1024**2 if asked.returncode == 0 and lines else 0
+    known = asked.returncode == 0 and lines and lines[0].isdecimal()  # some drivers say [N/A]
+    return int(lines[0]) * 1024**2 if known else 0
 
 
 def host_memory() -> int:

@@ -91,7 +91,8 @@ def classify(error: BaseException) -> JobFailure:
         return error
     if isinstance(error, InvalidInput):
         return JobFailure("data", error.message)
-    if isinstance(error, MemoryError):
+    text = str(error)
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
         return JobFailure(
             "oom_host",
             "The machine's memory did not suffice. Use a smaller model, batch or max_length.",
@@ -102,7 +103,8 @@ def classify(error: BaseException) -> JobFailure:
             "The device's memory did not suffice. Use quantization '8bit', a smaller micro_batch, "
             "a shorter max_length or gradient_checkpointing.",
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or "No space left" in text or "database or disk is full" in text:  # torch, SQLite
         return JobFailure("disk", f"The disk is full: {error}. Free some room and try again.")
     name = type(error).__name__
     return JobFailure(

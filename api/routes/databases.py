@@ -37,8 +37,8 @@ async def register_database(request: Request, principal: Writer) -> DatabaseShap
 
 
 def _register(project_id: str, form: Form) -> DatabaseShape:
-    path, _ = form.require_file()
     try:
+        path, _ = form.require_file()
         schema, stored = service.inspect_upload(path)
         key = service.store_upload(project_id, path)
         name = form.fields.get("name") or form.filename.rsplit(".", 1)[0]
@@ -94,14 +94,19 @@ def query_database(
     return {
         "object": "database.result",
         "columns": list(outcome.columns),
-        "rows": [list(row) for row in outcome.rows],
+        "rows": [[_shown(value) for value in row] for row in outcome.rows],
         "truncated": outcome.truncated,
         "seconds": outcome.seconds,
         "error": None if error is None else {"class": error.klass, "message": error.message},
     }
 
 
+def _shown(value: Any) -> Any:
+    """A value as JSON has it; bytes as the hex of a SQL blob literal."""
+    return f"x'{value.hex()}'" if isinstance(value, bytes) else value
+
+
 def _local_file(session: Session, project_id: str, reference: str):
     row = service.find(session, project_id, reference)
     target = get_settings().data_dir / "cache" / f"{row.id}.sqlite"
-    return target if target.exists() else get_storage().fetch(row.storage_key, target)
+    return get_storage().fetch(row.storage_key, target)

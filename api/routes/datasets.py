@@ -51,8 +51,8 @@ async def create_dataset(request: Request, principal: Writer) -> DatasetShape:
 
 
 def _create(project_id: str, form: Form) -> DatasetShape:
-    path, stored = form.require_file()
     try:
+        path, stored = form.require_file()
         params = _params(form)
         key = files.store_upload(project_id, path)
         try:
@@ -92,7 +92,7 @@ def _params(form: Form) -> PrepareParams:
 def _json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidInput(f"{name}: {text[:80]!r} is no JSON.", param=name) from None
 
 

@@ -4,7 +4,7 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from sqlalchemy import select
@@ -138,7 +138,12 @@ def list_results(
 
 
 @router.get("/{job_id}/logs", response_class=PlainTextResponse)
-def get_logs(job_id: str, session: ReadDep, principal: Reader, attempt: int | None = None) -> str:
+def get_logs(
+    job_id: str,
+    session: ReadDep,
+    principal: Reader,
+    attempt: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
+) -> str:
     """What the job's runners printed."""
     service.get(session, principal.project_id, job_id)
     return records.job_log(session, job_id, token=attempt)

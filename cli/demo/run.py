@@ -15,6 +15,7 @@ from cli.demo import report
 from cli.demo.pairs import Pair, build_pairs, write_pairs
 from cli.demo.running import platform
 from cli.demo.sales_database import build_sales_database
+from cli.platform.datadir import LOCK, own_data_dir
 from cli.progress import JobBar
 
 BASE_SAMPLE = 60
@@ -87,8 +88,7 @@ def run_demo(*, data_dir: Path, model: str, keep: bool, train_limit: int | None)
     """Run it all; prints the table, writes demo-report.json and returns the report."""
     console = Console()
     began = time.monotonic()
-    shutil.rmtree(data_dir, ignore_errors=True)
-    data_dir.mkdir(parents=True)
+    clear(data_dir)
     console.rule("Tuneyard's demo: a SQL assistant for one company's database")
     pairs = make_data(data_dir, train_limit)
     console.print(f"1. {len(pairs)} question/SQL pairs made; starting the platform …")
@@ -125,6 +125,14 @@ def play(demo: Demo, data_dir: Path, pairs: list[Pair]) -> None:
     say("7. A batch")
     demo.generate(adapter, pairs)
     demo.sample()
+
+
+def clear(data_dir: Path) -> None:
+    """An empty folder; one in which a platform runs is left alone (`Refused`)."""
+    with own_data_dir(data_dir):
+        for path in data_dir.iterdir():
+            if path.name != LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def make_data(data_dir: Path, train_limit: int | None) -> list[Pair]:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cli.platform.leash import dies_with
+
 START_SECONDS = 180
 
 
@@ -27,6 +29,8 @@ def platform(data_dir: Path, *, keep: bool) -> Iterator[dict[str, Any]]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            # Unless it is to stay, the platform goes when the demo goes, however that ends.
+            preexec_fn=None if keep else dies_with(os.getpid(), by=signal.SIGTERM),
         )
     try:
         yield _connection(process, data_dir, log)

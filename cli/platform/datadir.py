@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cli.platform.errors import Refused
 
+LOCK = "lock"
 FOLDERS = ("logs", "broker", "beat", "flower")
 
 
@@ -21,7 +22,7 @@ def own_data_dir(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in FOLDERS:
             (data_dir / name).mkdir(mode=0o700, exist_ok=True)
-        lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Refused(f"data directory {data_dir}: {error.strerror}") from None
     try:

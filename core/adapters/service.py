@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 from core.adapters.models import Adapter, AdapterVersion
 from core.basemodels.models import BaseModel, MergedModel
 from core.basemodels.service import find_merged, get_base
-from core.errors import InvalidInput, NotFound
+from core.db import exclusive
+from core.errors import NotFound
 from core.ids import new_id
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -24,21 +25,12 @@ class ModelTarget:
     merged: MergedModel | None = None
 
 
-def require_name(name: str, *, param: str) -> None:
-    if not NAME.fullmatch(name):
-        raise InvalidInput(
-            f"'{name}' is no name: use 1 to 63 lower-case letters, digits, '.', '_' or '-', "
-            "beginning with a letter or digit.",
-            param=param,
-        )
-
-
 def add_version(session: Session, project_id: str, name: str, **values: object) -> AdapterVersion:
     """The next version of the named adapter; the adapter is made at its first."""
+    # Two jobs that end at once must take neither the same number nor both make the adapter.
+    exclusive(session, f"adapter:{project_id}:{name}")
     adapter = session.scalar(
-        select(Adapter)
-        .where(Adapter.project_id == project_id, Adapter.name == name)
-        .with_for_update()  # two jobs that end at once must not take the same number
+        select(Adapter).where(Adapter.project_id == project_id, Adapter.name == name)
     )
     if adapter is None:
         adapter = Adapter(id=new_id("ad"), project_id=project_id, name=name)
@@ -62,7 +54,7 @@ def add_version(session: Session, project_id: str, name: str, **values: object) 
 def find_version(session: Session, project_id: str, address: str) -> AdapterVersion | None:
     """The version at `name:number`, or None."""
     name, _, number = address.rpartition(":")
-    if not name or not number.isdecimal():
+    if not name or not NUMBER.fullmatch(number):
         return None
     return session.scalar(
         select(AdapterVersion)

@@ -6,7 +6,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from core.basemodels.models import BaseModel, MergedModel
-from core.db import upsert
+from core.db import exclusive, upsert
 from core.errors import InvalidInput
 
 
@@ -46,6 +46,7 @@ def find_merged(session: Session, project_id: str, reference: str) -> MergedMode
 
 def require_free_name(session: Session, project_id: str, name: str) -> None:
     """A merged model may hide neither a base model nor another merged one."""
+    exclusive(session, f"model:{project_id}:{name}")
     if session.get(BaseModel, name) or find_merged(session, project_id, name):
         raise InvalidInput(
             f"A model named '{name}' exists already; choose another name.",

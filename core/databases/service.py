@@ -6,8 +6,10 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from core.databases.models import TargetDatabase
+from core.db import exclusive
 from core.errors import InvalidInput, NotFound
 from core.ids import new_id
+from core.names import require_name
 from core.sql.introspect import introspect_sqlite
 from core.sql.render import render_schema
 from core.sql.schema import Schema
@@ -36,6 +38,8 @@ def register_sqlite(
     storage_key: str,
 ) -> TargetDatabase:
     """Record a SQLite file that lies in the storage already."""
+    require_name(name, param="name")
+    exclusive(session, f"database:{project_id}:{name}")
     taken = select(TargetDatabase.id).where(
         TargetDatabase.project_id == project_id, TargetDatabase.name == name
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db import Base, db_now
@@ -10,7 +10,17 @@ from core.db import Base, db_now
 
 class Dataset(Base):
     __tablename__ = "datasets"
-    __table_args__ = (UniqueConstraint("project_id", "name"),)
+    # A name is taken while a dataset of it is ready or in the making; an invalid one gives it back.
+    __table_args__ = (
+        Index(
+            "uq_datasets_project_id_name",
+            "project_id",
+            "name",
+            unique=True,
+            sqlite_where=text("status <> 'invalid'"),
+            postgresql_where=text("status <> 'invalid'"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)

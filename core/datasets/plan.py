@@ -40,7 +40,7 @@ class Request:
             filename=params.get("filename") or "",
             format=params.get("format") or "auto",
             mapping=mapping,
-            sql_dialect=_read_dialect(params.get("sql_dialect") or "sqlite"),
+            sql_dialect=read_dialect(params.get("sql_dialect") or "sqlite"),
             fractions=None if split is None else read_fractions(split),
             seed=(split or {}).get("seed", DEFAULT_SEED),
             drop_bad_rows=bool(params.get("drop_bad_rows")),
@@ -91,7 +91,7 @@ def make_plan(request: Request, sample: Sequence[Mapping[str, Any]]) -> Plan:
     )
 
 
-def _read_dialect(name: str) -> str:
+def read_dialect(name: str) -> str:
     """sqlglot's name of a dialect."""
     from sqlglot.dialects.dialect import Dialect  # slow to import
 

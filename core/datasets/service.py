@@ -4,6 +4,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from core.datasets.models import Dataset
+from core.db import exclusive
 from core.errors import InvalidInput, NotFound
 from core.files.service import drop_bytes
 from core.ids import new_id
@@ -13,7 +14,10 @@ PROCESSING, READY, INVALID = "processing", "ready", "invalid"
 
 def require_free_name(session: Session, project_id: str, name: str) -> None:
     """A name is taken while a dataset of it is ready or in the making."""
-    taken = select(Dataset.id).where(Dataset.project_id == project_id, Dataset.name == name)
+    exclusive(session, f"dataset:{project_id}:{name}")
+    taken = select(Dataset.id).where(
+        Dataset.project_id == project_id, Dataset.name == name, Dataset.status != INVALID
+    )
     if session.scalar(taken) is not None:
         raise InvalidInput(
             f"A dataset named '{name}' exists already; datasets never change, choose another name.",
@@ -46,13 +50,15 @@ def create(
 
 
 def find(session: Session, project_id: str, reference: str) -> Dataset:
-    """A dataset of the project by id or name."""
-    dataset = session.scalar(
-        select(Dataset).where(
+    """A dataset of the project by id or name; of invalid ones with that name the newest."""
+    dataset = session.scalars(
+        select(Dataset)
+        .where(
             Dataset.project_id == project_id,
             or_(Dataset.id == reference, Dataset.name == reference),
         )
-    )
+        .order_by(Dataset.status == INVALID, Dataset.id.desc())
+    ).first()
     if dataset is None:
         raise NotFound(f"There is no dataset '{reference}' in this project.", param="dataset")
     return dataset

@@ -6,14 +6,13 @@ Writes are fenced by the claim; reads are pages. Knows no job type.
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from core.db import storable, upsert
-from core.errors import NotFound
 from core.ids import new_id
 from core.jobs.claims import Claim, hold
-from core.jobs.models import Attempt, Checkpoint, Job, JobEvent, LogChunk, Metric, ResultRow
+from core.jobs.models import Attempt, Checkpoint, LogChunk, Metric, ResultRow
 from core.jobs.service import add_event
 from core.storage import StoredFile
 
@@ -57,10 +56,21 @@ def write_report(session: Session, held: Claim, report: Report, *, log_seq: int)
         ResultRow,
         [{"job_id": held.job_id, "row": row, "data": data} for row, data in report.rows.items()],
     )
-    if report.log and log_seq < MAX_LOG_CHUNKS:
-        session.add(
-            LogChunk(job_id=held.job_id, token=held.token, seq=log_seq, text=storable(report.log))
+    if report.log:
+        _append_log(session, held, storable(report.log), log_seq)
+
+
+def _append_log(session: Session, held: Claim, text: str, seq: int) -> None:
+    """Keep the newest pieces: the end of a log says why a job ended."""
+    row = {"job_id": held.job_id, "token": held.token, "seq": seq, "text": text}
+    upsert(session, LogChunk, [row])
+    session.execute(
+        delete(LogChunk).where(
+            LogChunk.job_id == held.job_id,
+            LogChunk.token == held.token,
+            LogChunk.seq <= seq - MAX_LOG_CHUNKS,
         )
+    )
 
 
 def add_checkpoint(
@@ -147,18 +157,7 @@ def job_log(session: Session, job_id: str, *, token: int | None = None) -> str:
     return "".join(session.scalars(query.order_by(LogChunk.token, LogChunk.seq)))
 
 
-def last_event_id(session: Session, job_id: str) -> int:
-    return session.scalar(select(func.max(JobEvent.id)).where(JobEvent.job_id == job_id)) or 0
-
-
 def attempts(session: Session, job_id: str) -> list[Attempt]:
     return list(
         session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.token))
     )
-
-
-def find_job(session: Session, job_id: str) -> Job:
-    job = session.get(Job, job_id)
-    if job is None:
-        raise NotFound(f"There is no job '{job_id}'.")
-    return job

@@ -7,7 +7,7 @@ transaction. Zero rows: the claim is lost; stop, and write nothing.
 
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from core.artifacts.service import record_files
@@ -30,12 +30,15 @@ def transition(
     message: str,
     *,
     held: int | None = None,
+    only_if: ColumnElement[bool] | None = None,
     level: str = "info",
     data: dict[str, Any] | None = None,
     **values: Any,
 ) -> Job | None:
     """Write a status, if the table of transitions and the held token allow it, and its event."""
     allowed = [Job.id == job_id, Job.status.in_(sources(to))]
+    if only_if is not None:
+        allowed.append(only_if)
     if held is not None:  # a worker presumed dead can't end a job that was given to another
         allowed += [Job.token == held, Job.status == JobStatus.RUNNING]
     if to != JobStatus.RUNNING:
@@ -147,6 +150,8 @@ def cancelled(session: Session, held: Claim) -> Job:
 
 def requeue(session: Session, held: Claim, *, outcome: str, message: str) -> Job:
     """Give the job back after a drain: the attempt is not held against it."""
+    if _cancel_wished(session, held):
+        return cancelled(session, held)
     job = transition(session, held.job_id, JobStatus.QUEUED, message, held=held.token, rung_at=None)
     if job is None:
         raise LostClaim(held.job_id)
@@ -157,8 +162,15 @@ def requeue(session: Session, held: Claim, *, outcome: str, message: str) -> Job
 
 def lost_runner(session: Session, held: Claim, message: str) -> Job:
     """The runner died under a live supervisor: again, unless it does so without end."""
-    hold(session, held)
+    if _cancel_wished(session, held):
+        return cancelled(session, held)
     return requeue_or_quarantine(session, held.job_id, held.token, message)
+
+
+def _cancel_wished(session: Session, held: Claim) -> bool:
+    hold(session, held)
+    job = session.get_one(Job, held.job_id, populate_existing=True)
+    return job.cancel_requested_at is not None
 
 
 def requeue_or_quarantine(session: Session, job_id: str, token: int, message: str) -> Job:
@@ -194,10 +206,10 @@ def requeue_or_quarantine(session: Session, job_id: str, token: int, message: st
 def request_cancel(session: Session, project_id: str, job_id: str) -> Job:
     """A queued job ends at once; a running one is asked to stop. An ended one is `WrongState`."""
     job = get(session, project_id, job_id)
-    done = (
-        transition(session, job.id, JobStatus.CANCELLED, "The job was cancelled.")
-        if (job.status in (JobStatus.QUEUED, JobStatus.PAUSED))
-        else None
+    # Only one that nobody works on: a running one is its worker's to end.
+    waiting = Job.status.in_((JobStatus.QUEUED, JobStatus.PAUSED))
+    done = transition(
+        session, job.id, JobStatus.CANCELLED, "The job was cancelled.", only_if=waiting
     )
     if done is not None:
         job_type(job.type).abandon(session, done, "the job was cancelled")
@@ -273,11 +285,24 @@ def _fail_dependents(session: Session, job: Job) -> None:
         select(Job).where(Job.depends_on == job.id, Job.status == JobStatus.QUEUED)
     ).all()
     for dependent in waiting:
-        failure = JobFailure(
-            "data", f"It waited for job {job.id} ({job.type}), which ended as '{job.status}'."
-        )
-        ended = _fail_row(session, dependent.id, failure)
-        job_type(ended.type).abandon(session, ended, failure.message)
+        _fail_waiting(session, dependent.id, job)
+
+
+def fail_stranded(session: Session, job_id: str) -> None:
+    """End a queued job whose awaited job has ended otherwise than well."""
+    job = session.get_one(Job, job_id)
+    _fail_waiting(session, job_id, session.get_one(Job, job.depends_on))
+
+
+def _fail_waiting(session: Session, job_id: str, awaited: Job) -> None:
+    failure = JobFailure(
+        "data", f"It waited for job {awaited.id} ({awaited.type}), which ended as {awaited.status}."
+    )
+    try:
+        ended = _fail_row(session, job_id, failure)
+    except LostClaim:
+        return  # it was cancelled in this moment, which is as good
+    job_type(ended.type).abandon(session, ended, failure.message)
 
 
 def _close_attempt(session: Session, job_id: str, token: int, outcome: str, message: str) -> None:

@@ -1,9 +1,11 @@
-"""What the keeper mends: claims whose lease ran out. Knows nothing of who calls it."""
+"""What the keeper mends: claims whose lease ran out, jobs that wait in vain. Knows no caller."""
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from core.db import db_now, get_database
 from core.jobs import service
@@ -16,16 +18,39 @@ log = logging.getLogger(__name__)
 
 
 def sweep() -> int:
-    """Give back every job whose lease ran out, then ring; returns how many were given back."""
-    database = get_database()
-    with database.reading() as session:
+    """Give back every job whose lease ran out, end what waits in vain, then ring; returns how many
+    jobs were given back."""
+    with get_database().reading() as session:
         lapsed = session.execute(select(Job.id, Job.token).where(*_lapsed())).all()
-    for job_id, token in lapsed:
-        # One transaction each: a job that can't be mended must not hold up its neighbours.
-        with database.transaction() as session:
-            _give_back(session, job_id, token)
+        stranded = session.scalars(_stranded()).all()
+    given_back = sum(_each(_give_back, job_id, token) for job_id, token in lapsed)
+    for job_id in stranded:
+        _each(service.fail_stranded, job_id)
     dispatch()
-    return len(lapsed)
+    return given_back
+
+
+def _each(mend: Callable[..., None], *arguments: Any) -> bool:
+    """One transaction each: a job that can't be mended must not hold up its neighbours."""
+    try:
+        with get_database().transaction() as session:
+            mend(session, *arguments)
+    except Exception:
+        log.exception("could not mend %s", arguments[0])
+        return False
+    return True
+
+
+def _stranded():
+    """Queued jobs that wait for one which ended otherwise than well: it may have ended in the very
+    moment in which they were submitted."""
+    awaited = aliased(Job)
+    ended = (JobStatus.FAILED, JobStatus.CANCELLED)
+    return (
+        select(Job.id)
+        .join(awaited, awaited.id == Job.depends_on)
+        .where(Job.status == JobStatus.QUEUED, awaited.status.in_(ended))
+    )
 
 
 def _lapsed():

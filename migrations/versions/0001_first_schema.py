@@ -245,11 +245,17 @@ def upgrade() -> None:
             ["project_id"], ["projects.id"], name=op.f("fk_datasets_project_id_projects")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_datasets")),
-        sa.UniqueConstraint("project_id", "name", name=op.f("uq_datasets_project_id_name")),
     )
     with op.batch_alter_table("datasets", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_datasets_job_id"), ["job_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_datasets_project_id"), ["project_id"], unique=False)
+        batch_op.create_index(
+            "uq_datasets_project_id_name",
+            ["project_id", "name"],
+            unique=True,
+            sqlite_where=sa.text("status <> 'invalid'"),
+            postgresql_where=sa.text("status <> 'invalid'"),
+        )
 
     op.create_table(
         "job_events",
@@ -388,6 +394,11 @@ def downgrade() -> None:
 
     op.drop_table("job_events")
     with op.batch_alter_table("datasets", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_datasets_project_id_name",
+            sqlite_where=sa.text("status <> 'invalid'"),
+            postgresql_where=sa.text("status <> 'invalid'"),
+        )
         batch_op.drop_index(batch_op.f("ix_datasets_project_id"))
         batch_op.drop_index(batch_op.f("ix_datasets_job_id"))
 

@@ -18,7 +18,15 @@ def api_routes(client: TestClient) -> list[tuple[str, str]]:
 
 
 def concrete(path: str) -> str:
-    for name in ("job_id", "dataset_id", "database_id", "artifact_id", "address", "model"):
+    for name in (
+        "job_id",
+        "dataset_id",
+        "database_id",
+        "artifact_id",
+        "file_id",
+        "address",
+        "model",
+    ):
         path = path.replace("{" + name + "}", "nothing")
     return path
 

@@ -20,5 +20,7 @@ def test_only_what_is_new_is_read_and_characters_stay_whole(tmp_path: Path) -> N
 
 def test_a_burst_is_cut_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    path.write_text("x" * (MAX_READ + 100))
-    assert LogTail(path).read().endswith("[… 100 bytes left out]\n")
+    path.write_text("x" * (MAX_READ + 100) + "the reason")
+    text = LogTail(path).read()
+    assert text.startswith("[… 110 bytes left out]\n")
+    assert text.endswith("the reason")

@@ -1,10 +1,11 @@
 """What a job type has to say about itself. Knows no type in particular."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from sqlalchemy.orm import Session
 
 from core.errors import JobFailure
@@ -13,9 +14,17 @@ from core.storage import StoredFile
 
 
 class Params(BaseModel):
-    """Parameters of a job: an unknown one is an error that names it."""
+    """Parameters of a job: an unknown one is an error that names it, no number is infinite, no
+    text has a NUL (PostgreSQL can't store one)."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_nul(cls, given: Any) -> Any:
+        if "\\u0000" in json.dumps(given, default=str):
+            raise ValueError("a text has the character NUL; leave it out")
+        return given
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,10 @@ def nothing_to_begin(session: Session, job: Job) -> None:
     """Most types write no row before they have run."""
 
 
+def nothing_to_publish(session: Session, job: Job, outcome: Outcome) -> None:
+    """The job's result, rows and files are the record already."""
+
+
 def nothing_to_abandon(session: Session, job: Job, reason: str) -> None:
     """Most types leave nothing behind when they don't succeed."""
 
@@ -81,6 +94,6 @@ class JobType:
     params: type[Params]
     check: Check
     brief: BriefOf
-    publish: Publish
+    publish: Publish = nothing_to_publish
     begin: Begin = nothing_to_begin
     abandon: Abandon = nothing_to_abandon

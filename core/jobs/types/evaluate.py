@@ -9,9 +9,8 @@ from core.adapters.service import resolve_model
 from core.databases import service as databases
 from core.databases.models import TargetDatabase
 from core.datasets import service as datasets
-from core.errors import JobFailure
 from core.jobs.models import Job
-from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
+from core.jobs.types.base import Brief, Input, JobType, Params
 from core.jobs.types.models import model_inputs, require_fit
 from core.jobs.types.train import Precision, Quantization
 
@@ -20,8 +19,8 @@ class EvaluateParams(Params):
     model: str
     dataset: str
     split: str = "test"
-    limit: int | None = Field(None, ge=1)
-    seed: int = 42
+    limit: int | None = Field(None, ge=1, le=1_000_000)
+    seed: int = Field(42, ge=0, lt=2**31)
     quantization: Quantization = "8bit"
     precision: Precision = "auto"
     prompt: Literal["auto", "schema", "bare", "classic"] = "auto"
@@ -57,10 +56,6 @@ def brief(session: Session, job: Job) -> Brief:
     return Brief(params, inputs)
 
 
-def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
-    """The result and the rows are the record; there is nothing else to write."""
-
-
 EVALUATE = JobType(
     name="evaluate",
     queue="gpu",
@@ -68,5 +63,4 @@ EVALUATE = JobType(
     params=EvaluateParams,
     check=check,
     brief=brief,
-    publish=publish,
 )

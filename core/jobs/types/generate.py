@@ -3,22 +3,20 @@
 import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from sqlalchemy.orm import Session
 
 from core.adapters.service import resolve_model
 from core.databases import service as databases
-from core.errors import InvalidInput, JobFailure
+from core.errors import InvalidInput
 from core.files import service as files
 from core.jobs.models import Job
-from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
+from core.jobs.types.base import Brief, Input, JobType, Params
 from core.jobs.types.models import model_inputs, require_fit
 from core.jobs.types.train import Precision, Quantization
 
 
-class Question(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class Question(Params):
     id: str = Field(min_length=1, max_length=200)
     question: str = Field(min_length=1, max_length=20_000)
 
@@ -89,10 +87,6 @@ def brief(session: Session, job: Job) -> Brief:
     return Brief(params, inputs, documents)
 
 
-def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
-    """The rows are the record; results.jsonl is an artifact like any other."""
-
-
 GENERATE = JobType(
     name="generate",
     queue="gpu",
@@ -100,5 +94,4 @@ GENERATE = JobType(
     params=GenerateParams,
     check=check,
     brief=brief,
-    publish=publish,
 )

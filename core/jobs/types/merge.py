@@ -4,7 +4,7 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from core.adapters.service import get_version, require_name
+from core.adapters.service import get_version
 from core.basemodels.models import BaseModel, MergedModel
 from core.basemodels.service import require_free_name
 from core.errors import JobFailure
@@ -12,6 +12,7 @@ from core.ids import new_id
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
 from core.jobs.types.models import require_fit
+from core.names import require_name
 
 
 class MergeParams(Params):

@@ -2,27 +2,29 @@
 
 from typing import Any
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 from sqlalchemy.orm import Session
 
 from core.basemodels.service import get_base
 from core.databases import service as databases
 from core.datasets import service as datasets
 from core.datasets.columns import check_mapping
+from core.datasets.plan import read_dialect
 from core.errors import InvalidInput, JobFailure
 from core.files import service as files
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
+from core.names import require_name
 from core.settings import get_settings
 
 
-class SplitParams(BaseModel):
+class SplitParams(Params):
     """Shares of the rows; they add up to 1."""
 
     train: float = Field(0.8, gt=0, le=1)
     validation: float = Field(0.1, ge=0, lt=1)
     test: float = Field(0.1, ge=0, lt=1)
-    seed: int = 42
+    seed: int = Field(42, ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _whole(self) -> "SplitParams":
@@ -32,7 +34,7 @@ class SplitParams(BaseModel):
 
 
 class PrepareParams(Params):
-    name: str = Field(min_length=1, max_length=63)
+    name: str
     file: str
     database: str | None = None
     format: str = Field("auto", pattern="^(auto|jsonl|json|csv|parquet)$")
@@ -45,7 +47,9 @@ class PrepareParams(Params):
 
 
 def check(session: Session, project_id: str, params: PrepareParams) -> str | None:
+    require_name(params.name, param="name")
     check_mapping(params.mapping)
+    read_dialect(params.sql_dialect or "sqlite")
     datasets.require_free_name(session, project_id, params.name)
     file = files.get(session, project_id, params.file)
     if file.deleted_at is not None:

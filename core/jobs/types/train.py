@@ -3,12 +3,12 @@
 Parameters left out come from the preset; what "auto" came to stands in the job's result.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.orm import Session
 
-from core.adapters.service import add_version, require_name
+from core.adapters.service import add_version
 from core.basemodels.service import get_base
 from core.databases import service as databases
 from core.databases.models import TargetDatabase
@@ -17,26 +17,23 @@ from core.errors import JobFailure
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
 from core.jobs.types.models import GIB, require_fit
+from core.names import require_name
 
 Auto = Literal["auto"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Quantization = Literal["8bit", "none"]
 
 
-class LoraParams(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class LoraParams(Params):
     r: int | None = Field(None, ge=1, le=512)
     alpha: int | None = Field(None, ge=1, le=4096)
     dropout: float | None = Field(None, ge=0, lt=1)
-    target_modules: Literal["all-linear"] | list[str] | None = None
-    layers: Literal["all"] | int | None = None
+    target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] | None = None
+    layers: Literal["all"] | Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
-class EarlyStoppingParams(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    patience: int = Field(3, ge=1)
+class EarlyStoppingParams(Params):
+    patience: int = Field(3, ge=1, le=1000)
     min_delta: float = Field(0.0, ge=0)
 
 
@@ -49,22 +46,22 @@ class TrainParams(Params):
     precision: Precision | None = None
     lora: LoraParams = LoraParams()
     prompt: Literal["auto", "schema", "bare", "classic"] | None = None
-    epochs: Auto | float | None = Field(None)
+    epochs: Auto | Annotated[float, Field(gt=0, le=1000)] | None = None
     batch_size: int | None = Field(None, ge=1, le=1024)
-    micro_batch: Auto | int | None = None
-    learning_rate: Auto | float | None = None
+    micro_batch: Auto | Annotated[int, Field(ge=1, le=1024)] | None = None
+    learning_rate: Auto | Annotated[float, Field(gt=0, le=1)] | None = None
     schedule: Literal["linear"] | None = None
     warmup_ratio: float | None = Field(None, ge=0, lt=1)
-    weight_decay: float | None = Field(None, ge=0)
+    weight_decay: float | None = Field(None, ge=0, le=1)
     max_grad_norm: float | None = Field(None, gt=0)
-    max_length: int | None = Field(None, ge=16)
+    max_length: int | None = Field(None, ge=16, le=1_000_000)
     long_rows: Literal["refuse", "truncate"] | None = None
     gradient_checkpointing: Auto | bool | None = None
     save_minutes: float | None = Field(None, gt=0)
-    save_steps: int | None = Field(None, ge=1)
+    save_steps: int | None = Field(None, ge=1, le=1_000_000)
     keep: int | None = Field(None, ge=1, le=100)
     early_stopping: EarlyStoppingParams | Literal[False] | None = None
-    seed: int | None = None
+    seed: int | None = Field(None, ge=0, lt=2**31)
 
 
 def check(session: Session, project_id: str, params: TrainParams) -> str | None:

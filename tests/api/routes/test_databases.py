@@ -39,6 +39,12 @@ def test_a_query_is_answered_read_only(client: TestClient, shop: Path) -> None:
     assert refused["error"]["class"] == "forbidden"
 
 
+def test_bytes_are_shown_as_a_blob_literal(client: TestClient, shop: Path) -> None:
+    register(client, shop, name="shop")
+    answer = client.post("/v1/databases/shop/query", json={"sql": "select x'ff00'"})
+    assert answer.json()["rows"] == [["x'ff00'"]]
+
+
 def test_what_is_no_sqlite_file_is_refused_and_leaves_nothing(
     client: TestClient, tmp_path: Path, data_dir: Path
 ) -> None:

@@ -49,15 +49,21 @@ def test_what_streaming_shows_is_refused_at_once(
         ({"format": "xlsx"}, "format"),
         ({"mapping": "{"}, "mapping"),
         ({"split": '{"train": 0.5, "validation": 0.1, "test": 0.1}'}, "split"),
+        ({"split": '{"trian": 0.5}'}, "split.trian"),
+        ({"sql_dialect": "klingon"}, "sql_dialect"),
+        ({"mapping": '{"verb": "x"}'}, "mapping"),
+        ({"mapping": "[" * 5000}, "mapping"),
+        ({"name": "a/b"}, "name"),
+        ({"name": "a\x00b"}, None),
         ({"colour": "red"}, "colour"),
     ],
 )
 def test_a_wrong_field_is_named_and_the_file_is_gone(
-    client: TestClient, data_dir: Path, fields: dict[str, str], param: str
+    client: TestClient, data_dir: Path, fields: dict[str, str], param: str | None
 ) -> None:
     answer = upload(client, GOOD, **fields)
     assert answer.status_code in (400, 404), answer.text
-    assert answer.json()["error"]["param"] == param
+    assert param is None or answer.json()["error"]["param"] == param
     assert [path for path in (data_dir / "storage").rglob("*") if path.is_file()] == []
 
 
@@ -65,6 +71,50 @@ def test_cancelling_the_prepare_job_ends_the_dataset_invalid(client: TestClient)
     dataset = upload(client, GOOD, name="pairs").json()
     client.post(f"/v1/jobs/{dataset['job']}/cancel")
     assert client.get("/v1/datasets/pairs").json()["status"] == "invalid"
+
+
+def raw(client: TestClient, body: bytes, boundary: str = "b"):
+    headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
+    return client.post("/v1/datasets", content=body, headers=headers)
+
+
+def part(disposition: str, content: bytes) -> bytes:
+    return f"--b\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n"
+
+
+def test_a_form_that_is_cut_off_is_refused_and_leaves_nothing(
+    client: TestClient, data_dir: Path
+) -> None:
+    whole = part('form-data; name="file"; filename="p.jsonl"', GOOD) + b"--b--\r\n"
+    for body in (whole[:-8], whole[:-30], part('form-data; name="name"', b"x")):
+        assert raw(client, body).status_code == 400
+    uploads = data_dir / "uploads"
+    assert not uploads.exists() or list(uploads.iterdir()) == []
+    assert raw(client, whole).status_code == 202
+
+
+def test_a_part_without_a_name_takes_no_other_parts_name(client: TestClient) -> None:
+    body = part('form-data; name="name"', b"first") + b"--b\r\n\r\nsecond\r\n"
+    answer = raw(client, body + b"--b--\r\n")
+    assert answer.status_code == 400
+    assert "no name" in answer.json()["error"]["message"]
+
+
+def test_a_file_name_beyond_ascii_is_understood(client: TestClient) -> None:
+    name = "filename*=UTF-8''%E9%97%AE%E9%A2%98.jsonl"
+    body = part('form-data; name="name"', b"pairs")
+    body += part(f'form-data; name="file"; {name}', GOOD) + b"--b--\r\n"
+    assert raw(client, body).status_code == 202
+
+
+def test_a_name_is_free_again_after_an_invalid_upload(client: TestClient) -> None:
+    first = upload(client, GOOD, name="pairs").json()
+    taken = upload(client, GOOD, name="pairs")
+    assert taken.json()["error"]["code"] == "name_taken"
+    client.post(f"/v1/jobs/{first['job']}/cancel")
+    second = upload(client, GOOD, name="pairs")
+    assert second.status_code == 202
+    assert client.get("/v1/datasets/pairs").json()["id"] == second.json()["id"]
 
 
 def test_a_body_that_is_no_form_is_refused(client: TestClient) -> None:

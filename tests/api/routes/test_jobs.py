@@ -1,5 +1,7 @@
 """Submitting and reading jobs: what can't run is refused at the submit, with the reason."""
 
+from unittest.mock import ANY
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -38,6 +40,13 @@ def test_a_train_waits_for_its_prepare_and_fails_with_it(client: TestClient, dat
         ("merge", {"adapter": "nope:1"}, 404, "adapter"),
         ("generate", {"model": "tiny", "questions": []}, 400, "generate.params.questions"),
         ("generate", {"model": "tiny"}, 400, "generate.params"),
+        ("train", {"model": "tiny", "dataset": "pairs", "epochs": -1}, 400, ANY),
+        ("train", {"model": "tiny", "dataset": "pairs", "micro_batch": 0}, 400, ANY),
+        ("train", {"model": "tiny", "dataset": "pairs", "learning_rate": -5}, 400, ANY),
+        ("train", {"model": "tiny", "dataset": "pairs", "lora": {"layers": -3}}, 400, ANY),
+        ("train", {"model": "tiny", "dataset": "pairs", "seed": 10**30}, 400, ANY),
+        ("evaluate", {"model": "x:" + "9" * 30, "dataset": "pairs"}, 400, "model"),
+        ("evaluate", {"model": "a\x00b", "dataset": "pairs"}, 400, ANY),
         ("dance", {}, 400, None),
     ],
 )
@@ -88,6 +97,28 @@ def test_lists_are_pages_newest_first_and_filter(client: TestClient, dataset: di
     assert [job["id"] for job in rest["data"]] == made[1::-1]
     assert not rest["has_more"]
     assert client.get("/v1/jobs", params={"status": "running"}).json()["data"] == []
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_number_that_is_none_is_refused(client: TestClient, dataset: dict, number: str) -> None:
+    body = '{"type":"train","params":{"model":"tiny","dataset":"pairs","learning_rate":%s}}'
+    headers = {"content-type": "application/json"}
+    assert client.post("/v1/jobs", content=body % number, headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["events?after=" + "9" * 30, "events?after=x", "logs?attempt=-1"])
+def test_an_odd_cursor_is_refused(client: TestClient, dataset: dict, path: str) -> None:
+    assert client.get(f"/v1/jobs/{dataset['job']}/{path}").status_code == 400
+
+
+def test_a_batch_comes_from_an_uploaded_file(client: TestClient, stranger: TestClient) -> None:
+    lines = '{"id": "a", "question": "多少?"}\n'.encode()
+    part = {"file": ("batch.jsonl", lines)}
+    file = client.post("/v1/files", data={"purpose": "batch"}, files=part).json()
+    assert (file["object"], file["bytes"]) == ("file", len(lines))
+    assert submit(client, "generate", model="tiny", file=file["id"]).status_code == 202
+    assert stranger.get(f"/v1/files/{file['id']}").status_code == 404
+    assert client.post("/v1/files", data={"purpose": "fun"}, files=part).status_code == 400
 
 
 def test_events_tell_the_jobs_story(client: TestClient, dataset: dict) -> None:

@@ -229,6 +229,65 @@ def test_another_projects_job_is_not_found(database: Database, job_id: str) -> N
         service.get(session, "proj_other", job_id)
 
 
+def test_a_job_that_came_too_late_to_fail_with_what_it_awaits_is_swept(
+    database: Database, project_id: str
+) -> None:
+    with database.transaction() as session:
+        awaited = add_job(session, project_id, status="cancelled")
+        waiting = add_job(session, project_id, depends_on=awaited.id)
+    sweep()
+    job = read(database, waiting.id)
+    assert (job.status, job.error["class"]) == ("failed", "data")
+
+
+def test_one_job_that_cannot_be_mended_does_not_hold_up_its_neighbours(
+    database: Database, project_id: str
+) -> None:
+    with database.transaction() as session:
+        # Its type was taken out of the product: quarantining it must break.
+        odd = add_job(session, project_id, type="gone", status="running", barren_attempts=2)
+        good = add_job(session, project_id, status="running", token=1)
+    assert sweep() == 1
+    assert read(database, good.id).status == "queued"
+    assert read(database, odd.id).status == "running"
+
+
+@pytest.mark.parametrize("end", ["requeue", "lost_runner"])
+def test_a_wish_to_cancel_is_kept_when_the_attempt_ends_otherwise(
+    database: Database, project_id: str, job_id: str, end: str
+) -> None:
+    claim = take(database, job_id)
+    with database.transaction() as session:
+        service.request_cancel(session, project_id, job_id)
+        if end == "requeue":
+            service.requeue(session, claim, outcome="drained", message="x")
+        else:
+            service.lost_runner(session, claim, "x")
+    assert read(database, job_id).status == "cancelled"
+    with database.reading() as session:
+        assert [attempt.outcome for attempt in records.attempts(session, job_id)] == ["cancelled"]
+
+
+def test_a_number_that_is_none_is_stored_as_null(database: Database, job_id: str) -> None:
+    claim = take(database, job_id)
+    report = Report(metrics={1: {"gradient_norm": float("inf"), "loss": float("nan")}})
+    report.progress = {"step": 1, "parts": [float("-inf"), 2.0]}
+    with database.transaction() as session:
+        records.write_report(session, claim, report, log_seq=0)
+    assert read(database, job_id).progress == {"step": 1, "parts": [None, 2.0]}
+
+
+def test_the_end_of_a_long_log_is_kept(database: Database, job_id: str) -> None:
+    claim = take(database, job_id)
+    for seq in range(records.MAX_LOG_CHUNKS + 2):
+        with database.transaction() as session:
+            records.write_report(session, claim, Report(log=f"<{seq}>"), log_seq=seq)
+    with database.reading() as session:
+        text = records.job_log(session, job_id)
+    assert text.startswith("<2>")
+    assert text.endswith(f"<{records.MAX_LOG_CHUNKS + 1}>")
+
+
 def test_rows_with_nul_and_lone_surrogates_are_stored_on_both_databases(
     database: Database, job_id: str
 ) -> None:

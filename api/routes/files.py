@@ -1,0 +1,73 @@
+"""`/v1/files`: uploaded bytes that a job's parameters name, such as a batch's questions."""
+
+from fastapi import APIRouter, Request
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+
+from api.deps import PageDep, ReadDep, Reader, Writer
+from api.schemas.common import ListBody, list_body
+from api.schemas.resources import FileShape, file_shape
+from api.uploads import Form, read_form
+from core.datasets.intake import Intake
+from core.db import get_database
+from core.errors import InvalidInput
+from core.files import service
+from core.files.models import File
+from core.pages import read_page
+from core.settings import get_settings
+from core.storage import get_storage
+
+router = APIRouter(prefix="/files", tags=["files"])
+
+PURPOSES = ("batch", "fine-tune", "user_data", "evals", "assistants", "vision")
+
+
+@router.post("")
+async def upload_file(request: Request, principal: Writer) -> FileShape:
+    """Upload JSON Lines: multipart with `file` and `purpose`."""
+    settings = get_settings()
+    form = await read_form(
+        request,
+        lambda filename: Intake(
+            filename,
+            max_bytes=settings.max_upload_bytes,
+            max_line_bytes=settings.max_line_bytes,
+        ),
+    )
+    return await run_in_threadpool(_create, principal.project_id, form)
+
+
+def _create(project_id: str, form: Form) -> FileShape:
+    try:
+        path, stored = form.require_file()
+        purpose = form.fields.get("purpose", "")
+        if purpose not in PURPOSES:
+            raise InvalidInput(f"purpose: one of {', '.join(PURPOSES)} is right.", param="purpose")
+        key = service.store_upload(project_id, path)
+        try:
+            with get_database().transaction() as session:
+                row = service.create(
+                    session,
+                    project_id,
+                    filename=form.filename,
+                    purpose=purpose,
+                    stored=stored,
+                    storage_key=key,
+                )
+                return file_shape(row)
+        except BaseException:
+            get_storage().delete(key)
+            raise
+    finally:
+        form.discard()
+
+
+@router.get("")
+def list_files(session: ReadDep, principal: Reader, page: PageDep) -> ListBody[FileShape]:
+    query = select(File).where(File.project_id == principal.project_id, File.deleted_at.is_(None))
+    return list_body(read_page(session, query, File.id, page), file_shape)
+
+
+@router.get("/{file_id}")
+def get_file(file_id: str, session: ReadDep, principal: Reader) -> FileShape:
+    return file_shape(service.get(session, principal.project_id, file_id))
