@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -112,7 +111,7 @@ class FormReader:
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         if not self._name:
             raise InvalidInput("A part of the form has no name; name the file's part 'file'.")
-        if b"filename" not in options and b"filename*" not in options:
+        if b"filename" not in options:
             return
         if self.form.path is not None:
             raise InvalidInput("The form has two files; send one.", param=self._name)
@@ -149,10 +148,9 @@ class FormReader:
 
 
 def _file_name(options: dict[bytes, bytes]) -> str:
-    """The name a client gave, without any folder; `filename*` is RFC 5987's beyond ASCII."""
-    extended = options.get(b"filename*", b"").rpartition(b"'")[2].decode("utf-8", "replace")
-    plain = options.get(b"filename", b"").decode("utf-8", "replace")
-    return Path((unquote(extended) or plain).replace("\x00", "")).name or "upload"
+    """The name a client gave, without any folder. (RFC 7578 forbids `filename*`.)"""
+    given = options[b"filename"].decode("utf-8", "replace").replace("\x00", "")
+    return Path(given).name or "upload"
 
 
 async def read_form(request: Request, make_guard: Callable[[str], Guard]) -> Form:
