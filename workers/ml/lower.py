@@ -22,19 +22,29 @@ def first_adapted_layer(model: PeftModel) -> int:
     return min((int(number[1]) if number else 0 for number in numbers), default=0)
 
 
-def kept_bytes(examples: Sequence[Example], hidden_size: int, itemsize: int) -> int:
-    shared = common_prefix(examples)
+def kept_bytes(
+    examples: Sequence[Example], hidden_size: int, itemsize: int, *, share_prefix: bool
+) -> int:
+    shared = common_prefix(examples) if share_prefix else 0
     return sum(len(e) - shared for e in examples) * hidden_size * itemsize
 
 
 class LowerStates:
     """Hidden states at the input of layer `first` for each of `examples`, the prompts' common
-    prefix once. `fill` computes them; `row` puts those of a group together as `[1, T, d]`."""
+    prefix once (`share_prefix` as the groups are packed). `fill` computes them; `row` puts those
+    of a group together as `[1, T, d]`."""
 
-    def __init__(self, model: PeftModel, examples: Sequence[Example], *, first: int) -> None:
+    def __init__(
+        self,
+        model: PeftModel,
+        examples: Sequence[Example],
+        *,
+        first: int,
+        share_prefix: bool = True,
+    ) -> None:
         self.decoder = model.get_base_model().get_decoder()
         self.layers, self.first = self.decoder.layers, first
-        self.shared = common_prefix(examples)
+        self.shared = common_prefix(examples) if share_prefix else 0
         self.prefix: Tensor | None = None
         self.kept: dict[int, Tensor] = {}
 

@@ -114,11 +114,16 @@ class Training:
     def _keep_lower_states(self) -> None:
         """Where only the last layers are adapted, and there is room, the others run once."""
         first = first_adapted_layer(self.model)
-        config = self.model.config
-        size = kept_bytes(self.examples, config.hidden_size, self.model.dtype.itemsize)
+        share = self.plan.share_prefix
+        size = kept_bytes(
+            self.examples,
+            self.model.config.hidden_size,
+            self.model.dtype.itemsize,
+            share_prefix=share,
+        )
         if not first or size > LOWER_SHARE * memory.available(self.device):
             return
-        lower = LowerStates(self.model, self.examples, first=first)
+        lower = LowerStates(self.model, self.examples, first=first, share_prefix=share)
         for group in self._groups(self.examples):
             self.reporter.check()
             lower.fill(group.to(self.device))

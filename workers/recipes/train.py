@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ def choose_template(
     schema = params.get("schema_text") or dataset.schema_text
     style = settings.prompt
     if style == "auto":
-        style = hyperparameters.auto_prompt(dataset.kind, has_schema=bool(schema))
+        style = hyperparameters.auto_prompt(dataset.kind)
     return PromptTemplate(
         style,
         schema_text=schema if style == "schema" else None,
@@ -122,6 +123,9 @@ def resolve(
         values["epochs"] = hyperparameters.auto_epochs(len(train))
     if settings.learning_rate == "auto":
         values["learning_rate"] = hyperparameters.auto_learning_rate(parameters)
+    if settings.lora.layers == "auto":
+        count = loaded.model.config.num_hidden_layers
+        values["lora"]["layers"] = hyperparameters.auto_layers(count, loaded.device)
     micro, checkpointing = auto_memory(settings, loaded, train)
     values["micro_batch"] = micro
     values["gradient_checkpointing"] = checkpointing
@@ -163,7 +167,8 @@ def shares_prefix(settings: TrainSettings) -> bool:
 
 
 def prepare_model(loaded: LoadedModel, settings: TrainSettings, resolved: dict[str, Any]):
-    model = lora.attach_adapter(loaded.model, settings.lora, seed=settings.seed)
+    chosen = replace(settings.lora, layers=resolved["lora"]["layers"])
+    model = lora.attach_adapter(loaded.model, chosen, seed=settings.seed)
     lora.speed_up(model)
     if resolved["gradient_checkpointing"]:
         model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})

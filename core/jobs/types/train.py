@@ -29,7 +29,7 @@ class LoraParams(Params):
     alpha: int | None = Field(None, ge=1, le=4096)
     dropout: float | None = Field(None, ge=0, lt=1)
     target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] | None = None
-    layers: Literal["all"] | Annotated[int, Field(ge=1, le=1000)] | None = None
+    layers: Literal["all", "auto"] | Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
 class EarlyStoppingParams(Params):

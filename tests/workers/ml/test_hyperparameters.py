@@ -47,6 +47,17 @@ def test_small_data_trains_longer_and_large_models_slower():
     assert rates == sorted(rates, reverse=True) and rates[0] == rates[1]
 
 
+def test_a_cpu_trains_the_last_layers_a_gpu_all() -> None:
+    assert hyperparameters.auto_layers(30, "cpu") == 20
+    assert hyperparameters.auto_layers(1, "cpu") == 1
+    assert hyperparameters.auto_layers(30, "cuda:0") == "all"
+
+
+def test_sql_of_one_database_is_asked_without_its_schema() -> None:
+    assert hyperparameters.auto_prompt("sql") == "bare"
+    assert hyperparameters.auto_prompt("chat") == "chat"
+
+
 def test_memory_is_saved_by_smaller_groups_then_by_checkpointing():
     def room(tokens):
         return lambda micro, checkpointing: micro * (1 if checkpointing else 8) <= tokens

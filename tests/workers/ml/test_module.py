@@ -135,21 +135,23 @@ def test_the_adapter_may_sit_in_the_last_layers_only(base, examples):
     expect_equal(gradients(packed), gradients(book))
 
 
-def test_states_of_the_layers_below_are_computed_once_and_change_nothing(base, examples):
+@pytest.mark.parametrize("share", [True, False], ids=["shared prefix", "plain packed"])
+def test_states_of_the_layers_below_are_computed_once_and_change_nothing(base, examples, share):
     settings = LoraSettings(layers=1)
     book, packed = adapted(base, settings), adapted(base, settings)
     plain_loss(book, examples).backward()
     lora.speed_up(packed)
     module = TrainingModule(packed).train()
     assert first_adapted_layer(packed) == 1
-    lower = LowerStates(packed, examples, first=1)
-    for group in groups_of(examples, micro_batch=2):
+    lower = LowerStates(packed, examples, first=1, share_prefix=share)
+    for group in groups_of(examples, micro_batch=2, share_prefix=share):
         lower.fill(group)
     module.lower = lower
     runs = []
     first_layer = packed.get_base_model().get_decoder().layers[0]
     first_layer.register_forward_hook(lambda *_: runs.append(1))
-    for group in groups_of(examples[::-1], micro_batch=3):  # other groups than those filled in
+    other = groups_of(examples[::-1], micro_batch=3, share_prefix=share)  # not those filled in
+    for group in other:
         module(group)[0].backward()
     assert runs == []
     expect_equal(gradients(packed), gradients(book))

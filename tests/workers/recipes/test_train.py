@@ -57,10 +57,11 @@ def test_the_defaults_train_an_8_bit_adapter_that_plain_peft_loads(inputs, tmp_p
     assert result["trainable_parameters"] > 0
     resolved = result["resolved"]
     assert "auto" not in json.dumps(resolved)
-    assert (result["prompt"], resolved["prompt"]) == ("schema", "schema")
+    assert (result["prompt"], resolved["prompt"]) == ("bare", "bare")
+    assert resolved["lora"]["layers"] == 1  # of 2, on a CPU
     assert result["validation_loss"] < ctx.of_kind("metric")[0]["values"]["loss"]
     adapter = ctx.out / "adapter"
-    assert PromptTemplate.load(adapter).schema_text == "orders(id, total)"
+    assert PromptTemplate.load(adapter).style == "bare"
     card = json.loads((adapter / "card.json").read_text(encoding="utf-8"))
     assert card["base_model"] == "tiny" and card["versions"]["torch"]
     assert str(tmp_path) not in "".join(p.read_text() for p in adapter.glob("*.json"))
@@ -152,9 +153,9 @@ def test_smaller_groups_give_the_same_adapter(inputs, tmp_path):
 
 def test_a_row_that_is_too_long_is_named_or_cut(inputs, tmp_path):
     with pytest.raises(JobFailure) as refused:
-        train.run(context(inputs, tmp_path / "a", {**FAST, "max_length": 42}))
+        train.run(context(inputs, tmp_path / "a", {**FAST, "prompt": "schema", "max_length": 42}))
     assert refused.value.klass == "data" and "line 1" in refused.value.message
-    cut = {**FAST, "epochs": 1, "max_length": 42, "long_rows": "truncate"}
+    cut = {**FAST, "prompt": "schema", "epochs": 1, "max_length": 42, "long_rows": "truncate"}
     assert train.run(context(inputs, tmp_path / "b", cut))["steps"] == 3
 
 
