@@ -32,8 +32,8 @@ class JobBar:
 
     def __init__(self, console: Console, title: str) -> None:
         self._bar = Progress(
-            TextColumn("  {task.description:<44}"),
-            BarColumn(bar_width=28),
+            TextColumn("  {task.description:<40}"),
+            BarColumn(bar_width=16),
             TaskProgressColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[figures]}"),
