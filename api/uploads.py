@@ -1,5 +1,5 @@
 """Multipart forms, streamed: fields into a dict, the one file to disk, hashed and guarded on the
-way. Knows nothing of what the file is."""
+way. Knows nothing of what becomes of the file."""
 
 import hashlib
 import os
@@ -13,6 +13,7 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from core.datasets.intake import Intake
 from core.errors import InvalidInput, TooLarge
 from core.settings import get_settings
 from core.storage import StoredFile
@@ -176,6 +177,19 @@ async def read_form(request: Request, make_guard: Callable[[str], Guard]) -> For
         raise
     finally:
         reader.close()
+
+
+async def read_data_form(request: Request) -> Form:
+    """A form whose file is data for a dataset or a batch: bounded, text, and of a known format."""
+    settings = get_settings()
+    return await read_form(
+        request,
+        lambda filename: Intake(
+            filename,
+            max_bytes=settings.max_upload_bytes,
+            max_line_bytes=settings.max_line_bytes,
+        ),
+    )
 
 
 class SizeGuard:

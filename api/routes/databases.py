@@ -15,6 +15,7 @@ from api.uploads import Form, SizeGuard, read_form
 from core.databases import service
 from core.databases.models import TargetDatabase
 from core.db import get_database
+from core.files.service import stored_upload
 from core.pages import read_page
 from core.settings import get_settings
 from core.sql.execute import SqlRunner
@@ -40,17 +41,12 @@ def _register(project_id: str, form: Form) -> DatabaseShape:
     try:
         path, _ = form.require_file()
         schema, stored = service.inspect_upload(path)
-        key = service.store_upload(project_id, path)
-        name = form.fields.get("name") or form.filename.rsplit(".", 1)[0]
-        try:
-            with get_database().transaction() as session:
-                row = service.register_sqlite(
-                    session, project_id, name=name, schema=schema, stored=stored, storage_key=key
-                )
-                return database_shape(row)
-        except BaseException:
-            get_storage().delete(key)
-            raise
+        name = form.fields.get("name") or form.filename.rsplit(".", 1)[0].lower()
+        with stored_upload(project_id, path) as key, get_database().transaction() as session:
+            row = service.register_sqlite(
+                session, project_id, name=name, schema=schema, stored=stored, storage_key=key
+            )
+            return database_shape(row)
     finally:
         form.discard()
 

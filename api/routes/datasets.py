@@ -11,9 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from api.deps import PageDep, ReadDep, Reader, Writer
 from api.schemas.common import ListBody, list_body
 from api.schemas.resources import DatasetShape, dataset_shape
-from api.uploads import Form, read_form
+from api.uploads import Form, read_data_form
 from core.datasets import service
-from core.datasets.intake import Intake
 from core.datasets.models import Dataset
 from core.datasets.store import read_examples
 from core.db import get_database
@@ -38,15 +37,7 @@ async def create_dataset(request: Request, principal: Writer) -> DatasetShape:
     Answers at once with a dataset that is `processing`; what the stream of bytes shows to be
     wrong (size, encoding, line length) is refused while it is still coming.
     """
-    settings = get_settings()
-    form = await read_form(
-        request,
-        lambda filename: Intake(
-            filename,
-            max_bytes=settings.max_upload_bytes,
-            max_line_bytes=settings.max_line_bytes,
-        ),
-    )
+    form = await read_data_form(request)
     return await run_in_threadpool(_create, principal.project_id, form)
 
 
@@ -54,23 +45,21 @@ def _create(project_id: str, form: Form) -> DatasetShape:
     try:
         path, stored = form.require_file()
         params = _params(form)
-        key = files.store_upload(project_id, path)
-        try:
-            with get_database().transaction() as session:
-                file = files.create(
-                    session,
-                    project_id,
-                    filename=form.filename,
-                    purpose="fine-tune",
-                    stored=stored,
-                    storage_key=key,
-                )
-                params = params.model_copy(update={"file": file.id})
-                job = jobs.submit(session, project_id, "prepare", params)
-                return dataset_shape(service.of_job(session, job.id))
-        except BaseException:
-            get_storage().delete(key)
-            raise
+        with (
+            files.stored_upload(project_id, path) as key,
+            get_database().transaction() as session,
+        ):
+            file = files.create(
+                session,
+                project_id,
+                filename=form.filename,
+                purpose="fine-tune",
+                stored=stored,
+                storage_key=key,
+            )
+            params = params.model_copy(update={"file": file.id})
+            job = jobs.submit(session, project_id, "prepare", params)
+            return dataset_shape(service.of_job(session, job.id))
     finally:
         form.discard()
 

@@ -7,15 +7,12 @@ from starlette.concurrency import run_in_threadpool
 from api.deps import PageDep, ReadDep, Reader, Writer
 from api.schemas.common import ListBody, list_body
 from api.schemas.resources import FileShape, file_shape
-from api.uploads import Form, read_form
-from core.datasets.intake import Intake
+from api.uploads import Form, read_data_form
 from core.db import get_database
 from core.errors import InvalidInput
 from core.files import service
 from core.files.models import File
 from core.pages import read_page
-from core.settings import get_settings
-from core.storage import get_storage
 
 router = APIRouter(prefix="/files", tags=["files"])
 
@@ -25,15 +22,7 @@ PURPOSES = ("batch", "fine-tune", "user_data", "evals", "assistants", "vision")
 @router.post("")
 async def upload_file(request: Request, principal: Writer) -> FileShape:
     """Upload JSON Lines: multipart with `file` and `purpose`."""
-    settings = get_settings()
-    form = await read_form(
-        request,
-        lambda filename: Intake(
-            filename,
-            max_bytes=settings.max_upload_bytes,
-            max_line_bytes=settings.max_line_bytes,
-        ),
-    )
+    form = await read_data_form(request)
     return await run_in_threadpool(_create, principal.project_id, form)
 
 
@@ -43,21 +32,19 @@ def _create(project_id: str, form: Form) -> FileShape:
         purpose = form.fields.get("purpose", "")
         if purpose not in PURPOSES:
             raise InvalidInput(f"purpose: one of {', '.join(PURPOSES)} is right.", param="purpose")
-        key = service.store_upload(project_id, path)
-        try:
-            with get_database().transaction() as session:
-                row = service.create(
-                    session,
-                    project_id,
-                    filename=form.filename,
-                    purpose=purpose,
-                    stored=stored,
-                    storage_key=key,
-                )
-                return file_shape(row)
-        except BaseException:
-            get_storage().delete(key)
-            raise
+        with (
+            service.stored_upload(project_id, path) as key,
+            get_database().transaction() as session,
+        ):
+            row = service.create(
+                session,
+                project_id,
+                filename=form.filename,
+                purpose=purpose,
+                stored=stored,
+                storage_key=key,
+            )
+            return file_shape(row)
     finally:
         form.discard()
 

@@ -13,19 +13,13 @@ from core.names import require_name
 from core.sql.introspect import introspect_sqlite
 from core.sql.render import render_schema
 from core.sql.schema import Schema
-from core.storage import StoredFile, get_storage, hash_file
+from core.storage import StoredFile, hash_file
 
 
 def inspect_upload(path: Path) -> tuple[Schema, StoredFile]:
     """The schema of an uploaded SQLite file and what identifies it, or `InvalidInput`."""
     schema = introspect_sqlite(path, scratch=path.parent)
     return schema, StoredFile("database", path.stat().st_size, hash_file(path))
-
-
-def store_upload(project_id: str, source: Path) -> str:
-    key = f"projects/{project_id}/databases/{new_id('blob')}.sqlite"
-    get_storage().put(source, key, move=True)
-    return key
 
 
 def register_sqlite(
@@ -80,3 +74,8 @@ def find(session: Session, project_id: str, reference: str) -> TargetDatabase:
 def prompt_schema(database: TargetDatabase) -> str:
     """The schema as a prompt shows it."""
     return render_schema(Schema.from_dict(database.schema))
+
+
+def prompt_params(database: TargetDatabase) -> dict[str, str]:
+    """What a brief says of a database: how a prompt shows it and which SQL it speaks."""
+    return {"schema_text": prompt_schema(database), "dialect": database.dialect}

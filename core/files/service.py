@@ -1,5 +1,7 @@
 """Uploaded bytes and their rows. Knows nothing of what the bytes mean."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import select
@@ -12,11 +14,19 @@ from core.ids import new_id
 from core.storage import StoredFile, get_storage
 
 
-def store_upload(project_id: str, source: Path) -> str:
-    """Move an uploaded temporary file into the storage; returns its key."""
+@contextmanager
+def stored_upload(project_id: str, source: Path) -> Iterator[str]:
+    """Move an uploaded temporary file into the storage and yield its key.
+
+    If what was to name it fails, the bytes are deleted again.
+    """
     key = f"projects/{project_id}/files/{new_id('blob')}"
     get_storage().put(source, key, move=True)
-    return key
+    try:
+        yield key
+    except BaseException:
+        get_storage().delete(key)
+        raise
 
 
 def create(

@@ -49,10 +49,7 @@ def brief(session: Session, job: Job) -> Brief:
     if dataset.database_id is not None:
         database = session.get_one(TargetDatabase, dataset.database_id)
         inputs["database"] = Input(database.storage_key)
-        params |= {
-            "schema_text": databases.prompt_schema(database),
-            "dialect": database.dialect,
-        }
+        params |= databases.prompt_params(database)
     return Brief(params, inputs)
 
 

@@ -76,10 +76,7 @@ def brief(session: Session, job: Job) -> Brief:
     if params["database"]:
         database = databases.find(session, job.project_id, params["database"])
         inputs["database"] = Input(database.storage_key)
-        params |= {
-            "schema_text": databases.prompt_schema(database),
-            "dialect": database.dialect,
-        }
+        params |= databases.prompt_params(database)
     documents = {}
     if params["questions"]:
         lines = (json.dumps(one, ensure_ascii=False) for one in params.pop("questions"))

@@ -91,10 +91,7 @@ def brief(session: Session, job: Job) -> Brief:
     }
     if dataset.database_id is not None:
         database = session.get_one(TargetDatabase, dataset.database_id)
-        params |= {
-            "schema_text": databases.prompt_schema(database),
-            "dialect": database.dialect,
-        }
+        params |= databases.prompt_params(database)
     inputs = {
         "model": Input(base.name, store="models"),
         "dataset": Input(dataset.storage_key),
