@@ -13,7 +13,6 @@ from core.settings import get_settings
 
 log = logging.getLogger(__name__)
 
-RUN = "jobs.run"
 SWEEP = "keeper.sweep"
 
 COMMON = {
@@ -25,7 +24,7 @@ COMMON = {
     # The order is the database's; a queue per device class is all that the broker knows.
     "task_default_queue": "cpu",
     "task_create_missing_queues": True,
-    # The publisher's own event, so that Flower shows a job from the ring on.
+    # The publisher's own event: Flower has a task's queue from nowhere else.
     "task_send_sent_event": True,
     # A submit must not wait for a broker that is gone: the sweep rings again.
     "task_publish_retry": False,
@@ -56,11 +55,12 @@ def celery_app() -> Celery:
 
 
 def ring(job_id: str, *, number: int, queue: str, job_type: str) -> bool:
-    """Send the id. False if the broker is not there; the sweep will ring again."""
+    """Send the id, as a task named after the job's type, which is what Flower shows.
+
+    False if the broker is not there; the sweep will ring again.
+    """
     try:
-        celery_app().send_task(
-            RUN, args=[job_id], task_id=f"{job_id}-{number}", queue=queue, shadow=job_type
-        )
+        celery_app().send_task(job_type, args=[job_id], task_id=f"{job_id}-{number}", queue=queue)
     except (OperationalError, OSError) as error:
         log.warning("could not ring for %s: %s", job_id, error)
         return False

@@ -58,9 +58,10 @@ def read(job_id: str) -> Job:
 
 
 def children() -> list[psutil.Process]:
+    """Runners of this process; those of a platform in the same test run are its grandchildren."""
     return [
         child
-        for child in psutil.Process().children(recursive=True)
+        for child in psutil.Process().children()
         if child.status() != psutil.STATUS_ZOMBIE and "workers.runner" in " ".join(child.cmdline())
     ]
 
