@@ -21,6 +21,8 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.functions import FunctionElement
 
+from core.forks import CONNECTIONS
+from core.postgres import make_postgres_engine
 from core.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
@@ -85,26 +87,10 @@ def _finite(value: Any) -> Any:
     return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, *, statement_seconds: float | None = None) -> Engine:
     """An engine for PostgreSQL or SQLite, with what each needs to be safe under many processes."""
-    if url.startswith("postgresql://"):
-        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
     if not url.startswith("sqlite"):
-        # A half-open connection must not hold a worker for ever: keepalives find it.
-        return create_engine(
-            url,
-            json_serializer=to_json,
-            pool_pre_ping=True,
-            pool_size=10,
-            max_overflow=20,
-            connect_args={
-                "connect_timeout": 10,
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 20_000,
-            },
-        )
+        return make_postgres_engine(url, statement_seconds, json_serializer=to_json)
     engine = create_engine(
         url, json_serializer=to_json, poolclass=NullPool, connect_args={"timeout": 30}
     )
@@ -130,15 +116,15 @@ def _begin_sqlite(connection: Any) -> None:
 class Database:
     """One engine and its transactions."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, statement_seconds: float = 30) -> None:
         self.url = url
-        self.engine = make_engine(url)
+        self.engine = make_engine(url, statement_seconds=statement_seconds)
         self._readers = self.engine.execution_options(tuneyard_reading=True)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """The only place that commits. What was handed to `after_commit` runs afterwards."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with CONNECTIONS.one(), Session(self.engine, expire_on_commit=False) as session:
             with session.begin():
                 yield session
             for call in session.info.pop("after_commit", []):
@@ -147,7 +133,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A consistent view; nothing is written, no writer waits for it."""
-        with Session(self._readers, expire_on_commit=False) as session:
+        with CONNECTIONS.one(), Session(self._readers, expire_on_commit=False) as session:
             yield session
 
     def ping(self) -> None:
@@ -202,10 +188,12 @@ _databases: dict[str, Database] = {}
 
 def get_database(settings: Settings | None = None) -> Database:
     """The process's database; made once for a URL."""
-    url = (settings or get_settings()).database_url
+    settings = settings or get_settings()
+    url = settings.database_url
     with _lock:
         if url not in _databases:
-            _databases[url] = Database(url)
+            seconds = settings.database_timeout_seconds
+            _databases[url] = Database(url, statement_seconds=seconds)
         return _databases[url]
 
 

@@ -63,6 +63,12 @@ class WrongState(TuneyardError):
     code = "wrong_state"
 
 
+class Conflict(TuneyardError):
+    """Another request stands in the way of this one; sending the same again won't help."""
+
+    code = "conflict"
+
+
 class Unavailable(TuneyardError):
     """A part that this needs is not there just now; trying again later is right."""
 

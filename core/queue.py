@@ -4,6 +4,7 @@ A message carries the job's id and nothing else. Losing one, or getting it twice
 """
 
 import logging
+import time
 from functools import lru_cache
 
 from celery import Celery
@@ -14,6 +15,33 @@ from core.settings import get_settings
 log = logging.getLogger(__name__)
 
 SWEEP = "keeper.sweep"
+RETAIN = "keeper.retain"
+
+# How long anything waits for a broker that is there and says nothing.
+SILENT_SECONDS = 5
+# Once it did, it is left alone for this long, so that not every request waits in turn.
+AWAY_SECONDS = 5
+
+REDIS = {
+    # A worker that dies with a message in its hands loses it, and the sweep rings again. Redis has
+    # no acknowledgements of its own: kombu's imitation writes into Redis on every delivery, which
+    # ends a worker and the job that it runs when Redis is full, and it hands messages out twice
+    # when a worker's clock is ahead of the others' or the task is longer than a timeout.
+    "ack_emulation": False,
+    # Without these a publish to a dead peer hangs for ever.
+    "socket_timeout": SILENT_SECONDS,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    # A worker whose broker has gone silent takes a new connection after at most twice this long.
+    "health_check_interval": 10,
+}
+
+RABBITMQ = {
+    # A publish returns once the broker has the message.
+    "confirm_publish": True,
+    "read_timeout": SILENT_SECONDS,
+    "write_timeout": SILENT_SECONDS,
+}
 
 COMMON = {
     # Only JSON: a broker that takes pickle runs whatever is put into it.
@@ -26,32 +54,41 @@ COMMON = {
     "task_create_missing_queues": True,
     # The publisher's own event: Flower has a task's queue from nowhere else.
     "task_send_sent_event": True,
-    # A submit must not wait for a broker that is gone: the sweep rings again.
-    "task_publish_retry": False,
+    # Once more at once, on a new connection: the pool's may be to a broker that was restarted.
+    # Not oftener: a submit must not wait for a broker that is gone, the sweep rings again.
+    "task_publish_retry": True,
+    "task_publish_retry_policy": {
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_step": 0,
+        "interval_max": 0,
+    },
     "broker_connection_timeout": 5,
     "broker_connection_retry_on_startup": True,
-    # Messages of RabbitMQ are confirmed before a publish returns; Redis ignores this.
-    "broker_transport_options": {
-        "confirm_publish": True,
-        # Redis hands a message out again after this long without an ack. Acks are early here, so
-        # it only ever concerns a worker that died within the moment of taking one.
-        "visibility_timeout": 3600,
-        # Without these a publish to a dead peer hangs for ever.
-        "socket_timeout": 30,
-        "socket_connect_timeout": 5,
-        "socket_keepalive": True,
-        "health_check_interval": 25,
-    },
+    # While the broker says nothing, those who wait for a connection must not pile up either.
+    "broker_pool_acquire_timeout": SILENT_SECONDS,
     "timezone": "UTC",
 }
+
+
+def on_redis(broker_url: str) -> bool:
+    """Redis or Valkey, by TCP or socket; otherwise it is RabbitMQ."""
+    return not broker_url.startswith(("amqp", "pyamqp"))
 
 
 @lru_cache
 def celery_app() -> Celery:
     """The process's Celery application, as a client; `workers.app` makes a worker of it."""
-    app = Celery("tuneyard", broker=get_settings().broker_url or "redis://localhost:6379/0")
-    app.conf.update(COMMON)
+    url = get_settings().broker_url or "redis://localhost:6379/0"
+    app = Celery("tuneyard", broker=url)
+    app.conf.update(COMMON, broker_transport_options=REDIS if on_redis(url) else RABBITMQ)
     return app
+
+
+class Away:
+    """When the broker was last found to be away, by the monotonic clock."""
+
+    until = 0.0
 
 
 def ring(job_id: str, *, number: int, queue: str, job_type: str) -> bool:
@@ -59,10 +96,19 @@ def ring(job_id: str, *, number: int, queue: str, job_type: str) -> bool:
 
     False if the broker is not there; the sweep will ring again.
     """
+    if time.monotonic() < Away.until:
+        return False
     try:
-        celery_app().send_task(job_type, args=[job_id], task_id=f"{job_id}-{number}", queue=queue)
+        celery_app().send_task(
+            job_type,
+            args=[job_id],
+            task_id=f"{job_id}-{number}",
+            queue=queue,
+            confirm_timeout=SILENT_SECONDS,
+        )
     except (OperationalError, OSError) as error:
         log.warning("could not ring for %s: %s", job_id, error)
+        Away.until = time.monotonic() + AWAY_SECONDS
         return False
     return True
 

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigError
 
+MIB = 1024**2
 GIB = 1024**3
 Folder = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser().absolute())]
 
@@ -34,12 +35,19 @@ class Settings(BaseSettings):
     stop_grace_seconds: float = Field(30, ge=0, description="time to stop before a kill")
     sweep_seconds: float = Field(10, gt=0, description="how often the keeper sweeps")
     ring_again_seconds: float = Field(30, gt=0, description="a rung job not claimed is rung again")
+    database_timeout_seconds: float = Field(30, gt=0, description="a statement may take this long")
     max_barren_attempts: int = Field(3, ge=1, description="attempts in a row without progress")
 
     device: str = Field("auto", description="auto, cpu or cuda: what a gpu worker runs on")
     threads: int = Field(0, ge=0, description="CPU threads of a runner; 0: all cores")
     spare_runner: bool = Field(True, description="keep a pre-imported runner waiting")
 
+    retain_checkpoints_days: float = Field(30, gt=0, description="checkpoints of ended jobs")
+    retain_orphans_days: float = Field(2, gt=0, description="files that no row points to")
+    retain_seconds: float = Field(3600, gt=0, description="how often the keeper deletes")
+
+    metrics_token: str = Field("", description="lets a scraper read /metrics")
+    max_body_bytes: int = Field(10 * MIB, gt=0, description="largest request other than an upload")
     max_upload_bytes: int = Field(2 * GIB, gt=0, description="largest upload")
     max_line_bytes: int = Field(1024**2, gt=0, description="longest line of an upload")
     max_database_bytes: int = Field(4 * GIB, gt=0, description="largest SQLite file")

@@ -3,11 +3,12 @@
 A key is a relative POSIX path made by the platform, never by a user.
 """
 
+import errno
 import hashlib
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -15,10 +16,11 @@ from typing import Any, BinaryIO
 
 import fsspec
 
-from core.errors import NotFound
+from core.errors import NotFound, TuneyardError, Unavailable
 from core.settings import get_settings
 
 CHUNK = 1024 * 1024
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,15 @@ class StoredFile:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that lies in the storage: its key, size, and when it was written."""
+
+    key: str
+    bytes: int
+    modified: float
 
 
 def hash_file(path: Path) -> str:
@@ -68,8 +79,23 @@ class Storage:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.fs, self.root = fsspec.url_to_fs(url)
+        # Listings are not kept: other processes write and delete below the same URL.
+        self.fs, self.root = fsspec.url_to_fs(url, use_listings_cache=False)
         self.local = "file" in self.fs.protocol
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Whatever an object store's client raises when it is away, after its own tries, is
+        `Unavailable`: its errors have no base in common."""
+        try:
+            yield
+        except (TuneyardError, FileNotFoundError):
+            raise
+        except Exception as error:
+            if self.local or getattr(error, "errno", None) in DISK_FULL:
+                raise
+            what = f"{type(error).__name__}: {error}".rstrip(".")
+            raise Unavailable(f"The storage does not answer: {what}") from error
 
     def _full(self, key: str) -> str:
         pure = PurePosixPath(key)
@@ -81,7 +107,8 @@ class Storage:
         """Store a file; a reader sees the old or the whole new one, never a part."""
         target = self._full(key)
         if not self.local:
-            self.fs.put_file(str(source), target)
+            with self._answering():
+                self.fs.put_file(str(source), target)
             return
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         staged = f"{target}.{uuid.uuid4().hex}.part"
@@ -107,19 +134,37 @@ class Storage:
             return path
         if target.exists():
             return target
-        if not self.fs.exists(self._full(key)):
-            raise NotFound(f"{key} is not in the storage")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        full = self._full(key)
         # Two may fetch the same at once, and either may die half-way: what has the name is whole.
         staged = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
-        self.fs.get(self._full(key), str(staged), recursive=self.fs.isdir(self._full(key)))
+        with self._answering():
+            if not self.fs.exists(full):
+                raise NotFound(f"{key} is not in the storage")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.fs.get(full, str(staged), recursive=self.fs.isdir(full))
         with suppress(OSError):  # another was quicker with a folder of the same content
             staged.replace(target)
         return target
 
+    def fault_in(self, key: str, files: list[StoredFile]) -> str | None:
+        """What is missing below a key or has another size, by a look at the storage alone."""
+        full = self._full(key)
+        self.fs.invalidate_cache(full)
+        with self._answering():
+            found = self.fs.find(full, detail=True) if files else {}
+        sizes = {path: entry["size"] for path, entry in found.items()}
+        for file in files:
+            size = sizes.get(f"{full}/{file.path}")
+            if size != file.bytes:
+                there = "missing" if size is None else f"{size} bytes instead of {file.bytes}"
+                return f"{file.path} is {there} in the storage"
+        return None
+
     def open(self, key: str) -> BinaryIO:
+        full = self._full(key)
         try:
-            return self.fs.open(self._full(key), "rb")
+            with self._answering():
+                return self.fs.open(full, "rb")
         except FileNotFoundError:
             raise NotFound(f"{key} is not in the storage") from None
 
@@ -128,19 +173,49 @@ class Storage:
             while chunk := stream.read(CHUNK):
                 yield chunk
 
+    def walk(self, key: str) -> Iterator[Found]:
+        """Every file below a key, folder by folder, so that only one's listing is in memory."""
+        folder = self._full(key)
+        self.fs.invalidate_cache(folder)  # a listing may be kept from an earlier walk
+        try:
+            with self._answering():
+                entries = self.fs.ls(folder, detail=True)
+        except FileNotFoundError:
+            return
+        self.fs.invalidate_cache(folder)
+        for entry in entries:
+            name = entry["name"].removeprefix(f"{self.root}/")
+            if entry["type"] == "directory":
+                yield from self.walk(name)
+            elif name != key:  # S3 may have an empty object in a folder's place
+                yield Found(name, entry["size"], _modified(entry))
+
     def delete(self, key: str) -> None:
         """Remove a file or a folder; one that is gone already is fine."""
         full = self._full(key)
-        if self.fs.exists(full):
-            self.fs.rm(full, recursive=True)
+        with self._answering():
+            if self.fs.exists(full):
+                self.fs.rm(full, recursive=True)
 
     def ping(self) -> None:
+        """Raise unless it answers; an object store's client tries for most of a minute."""
         if self.local:
             Path(self.root).mkdir(parents=True, exist_ok=True)
-        self.fs.exists(self.root)
+        with self._answering():
+            self.fs.exists(self.root)
+
+
+def _modified(entry: dict[str, Any]) -> float:
+    """Unix seconds, as a local disk or S3 tells them."""
+    return entry["mtime"] if "mtime" in entry else entry["LastModified"].timestamp()
 
 
 @lru_cache
 def get_storage(url: str | None = None) -> Storage:
     """The process's storage."""
     return Storage(url or get_settings().storage_url)
+
+
+def forget_storages() -> None:
+    """After a fork: the thread that talks to an object store is the parent's."""
+    get_storage.cache_clear()

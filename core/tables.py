@@ -8,4 +8,5 @@ import core.databases.models
 import core.datasets.models
 import core.files.models
 import core.fleet.models
+import core.idempotency.models
 import core.jobs.models  # noqa: F401

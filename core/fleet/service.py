@@ -1,14 +1,20 @@
-"""Which workers live, on which queue, with how much memory. Knows no job."""
+"""Which workers live, on which queue, with how much memory, and whether the keeper does its work.
+Knows no job."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from core.db import db_now, upsert
-from core.fleet.models import Worker
+from core.db import db_now, get_database, upsert
+from core.fleet.models import KeeperRun, Worker
 from core.settings import get_settings
+
+KEEPER_QUEUE = "system"
 
 
 @dataclass(frozen=True)
@@ -62,3 +68,19 @@ def largest_memory(session: Session, queue: str) -> int | None:
     """Bytes of the largest device on a queue, or None while no worker is up."""
     sizes = [worker.memory_bytes for worker in live_workers(session) if worker.queue == queue]
     return max(sizes, default=None)
+
+
+@contextmanager
+def keeper_run(name: str) -> Iterator[None]:
+    """Note how long the keeper's task took and when it ended; one that breaks is not noted."""
+    begun = time.monotonic()
+    yield
+    row = {"name": name, "seconds": time.monotonic() - begun, "finished_at": db_now()}
+    with get_database().transaction() as session:
+        upsert(session, KeeperRun, [row])
+
+
+def keeper_lags(session: Session) -> dict[str, float]:
+    """Seconds since the last finished run of each of the keeper's tasks."""
+    rows = session.execute(select(KeeperRun.name, db_now() - KeeperRun.finished_at))
+    return {name: max(0.0, lag) for name, lag in rows}

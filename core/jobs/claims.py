@@ -1,6 +1,6 @@
 """The right to write for a job: held by one attempt at a time, kept alive by renewing its lease.
 
-Every write of a worker goes through `hold` here or through `service.transition(held=…)`.
+Every write of a worker goes through `hold` here or through `transition(held=…)`.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,8 @@ class Claim:
     type: str
     token: int
     time_limit_seconds: float
+    spent_seconds: float = 0.0
+    """What earlier attempts have used of the time limit."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class LostClaim(Exception):
     """Another attempt holds the job, or it has ended: whoever gets this writes nothing more."""
 
 
-def claim_of(job: Job) -> Claim:
+def claim_of(job: Job, *, spent_seconds: float = 0.0) -> Claim:
     """The claim under which a job runs at this moment."""
-    return Claim(job.id, job.project_id, job.type, job.token, job.time_limit_seconds)
+    return Claim(job.id, job.project_id, job.type, job.token, job.time_limit_seconds, spent_seconds)
 
 
 def renew(session: Session, held: Claim) -> Wishes:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from core import queue
 from core.db import db_now, exclusive, get_database
+from core.failpoints import failpoint
 from core.fleet.service import live_slots
 from core.jobs.models import Job
 from core.jobs.status import JobStatus
@@ -34,9 +35,25 @@ def dispatch() -> int:
     with get_database().transaction() as session:
         exclusive(session, "dispatch")  # two at once would both see the same free slot
         rings = [ring for name in live_slots(session) for ring in _choose(session, name)]
-    for ring in rings:
-        queue.ring(ring.job_id, number=ring.number, queue=ring.queue, job_type=ring.job_type)
+    for place, ring in enumerate(rings):
+        failpoint("job.publish")
+        if not queue.ring(
+            ring.job_id, number=ring.number, queue=ring.queue, job_type=ring.job_type
+        ):
+            _take_back(rings[place:])  # the broker is away: the others would only wait for it
+            return place
+        failpoint("job.rung")
     return len(rings)
+
+
+def _take_back(rings: list[Ring]) -> None:
+    """Nobody was rung: the next sweep tries again at once, not after the time for an answer."""
+    with get_database().transaction() as session:
+        for ring in rings:
+            unanswered = (Job.id == ring.job_id) & (Job.ring == ring.number)
+            session.execute(
+                update(Job).where(unanswered, Job.status == JobStatus.QUEUED).values(rung_at=None)
+            )
 
 
 def _choose(session: Session, name: str) -> list[Ring]:

@@ -20,12 +20,16 @@ class Job(Base):
     type: Mapped[str]
     queue: Mapped[str]
     status: Mapped[str]
-    """Written by `service.transition` alone."""
+    """Written by `transitions.transition` alone."""
     params: Mapped[dict[str, Any]]
     priority: Mapped[int] = mapped_column(default=0)
     depends_on: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), index=True)
     run_after: Mapped[float | None]
+    """Not before this moment: a failed attempt is tried again after a while."""
     time_limit_seconds: Mapped[float]
+    """How long it may run in all its attempts; what it waits or is paused does not count."""
+    retry_of: Mapped[str | None]
+    """The job whose rows and checkpoints it took over. No key: that one may be gone by now."""
 
     token: Mapped[int] = mapped_column(default=0)
     """Counts the claims: the one who holds the latest may write, nobody else."""
@@ -33,6 +37,8 @@ class Job(Base):
     lease_expires_at: Mapped[float | None] = mapped_column(index=True)
     barren_attempts: Mapped[int] = mapped_column(default=0)
     """Attempts in a row that died without a new checkpoint or row."""
+    retries: Mapped[int] = mapped_column(default=0)
+    """Attempts in a row that failed and were tried again, without a new checkpoint or row."""
 
     ring: Mapped[int] = mapped_column(default=0)
     rung_at: Mapped[float | None]
@@ -86,9 +92,15 @@ class Attempt(Base):
     worker_id: Mapped[str]
     outcome: Mapped[str | None]
     """succeeded, failed, cancelled, paused, drained or lost; None while it runs."""
+    failure: Mapped[str | None]
+    """The class of a failed one; of a lost one `lease` if its worker fell silent, else why."""
     message: Mapped[str | None] = mapped_column(Text)
     resumed_from_step: Mapped[int | None]
     runner_pid: Mapped[int | None]
+    checkpoints: Mapped[int] = mapped_column(default=0, server_default="0")
+    checkpoint_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    checkpoint_seconds: Mapped[float] = mapped_column(default=0, server_default="0")
+    """Sums over the attempt: writing, hashing and storing. They stay when checkpoints go."""
     started_at: Mapped[float] = mapped_column(default=db_now())
     finished_at: Mapped[float | None]
 

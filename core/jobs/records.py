@@ -6,17 +6,19 @@ Writes are fenced by the claim; reads are pages. Knows no job type.
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from core.db import storable, upsert
 from core.ids import new_id
 from core.jobs.claims import Claim, hold
 from core.jobs.models import Attempt, Checkpoint, LogChunk, Metric, ResultRow
-from core.jobs.service import add_event
+from core.jobs.transitions import add_event
 from core.storage import StoredFile
 
 MAX_LOG_CHUNKS = 500
+# What an attempt has saved, the next one need not do: those that bring nothing are counted anew.
+BROUGHT_SOMETHING = {"barren_attempts": 0, "retries": 0}
 
 
 @dataclass
@@ -39,18 +41,11 @@ def write_report(session: Session, held: Claim, report: Report, *, log_seq: int)
     if report.progress:
         values["progress"] = report.progress
     if report.rows:
-        values["barren_attempts"] = 0  # rows are kept: this attempt has brought something
+        values |= BROUGHT_SOMETHING
     hold(session, held, **values)
     for event in report.events:
         add_event(session, held.job_id, **event)
-    upsert(
-        session,
-        Metric,
-        [
-            {"job_id": held.job_id, "step": step, "values": numbers, "token": held.token}
-            for step, numbers in report.metrics.items()
-        ],
-    )
+    _write_metrics(session, held, report.metrics)
     upsert(
         session,
         ResultRow,
@@ -58,6 +53,20 @@ def write_report(session: Session, held: Claim, report: Report, *, log_seq: int)
     )
     if report.log:
         _append_log(session, held, storable(report.log), log_seq)
+
+
+def _write_metrics(session: Session, held: Claim, metrics: dict[int, dict[str, Any]]) -> None:
+    """A step's loss and its validation loss may come in two reports: the second adds to the first.
+    What an earlier attempt wrote is written over."""
+    ours = select(Metric.step, Metric.values).where(
+        Metric.job_id == held.job_id, Metric.token == held.token, Metric.step.in_(metrics)
+    )
+    before = {step: values for step, values in session.execute(ours)} if metrics else {}
+    rows = [
+        {"job_id": held.job_id, "step": step, "values": before.get(step, {}) | numbers}
+        for step, numbers in metrics.items()
+    ]
+    upsert(session, Metric, [row | {"token": held.token} for row in rows])
 
 
 def _append_log(session: Session, held: Claim, text: str, seq: int) -> None:
@@ -81,9 +90,11 @@ def add_checkpoint(
     storage_key: str,
     manifest: list[StoredFile],
     metrics: dict[str, Any],
+    seconds: float = 0,
 ) -> None:
-    """Record a stored checkpoint; the attempt is no longer barren."""
-    hold(session, held, barren_attempts=0)
+    """Record a stored checkpoint, which took so long; the attempt is no longer barren."""
+    hold(session, held, **BROUGHT_SOMETHING)
+    size = sum(entry.bytes for entry in manifest)
     session.add(
         Checkpoint(
             id=new_id("ckpt"),
@@ -93,7 +104,16 @@ def add_checkpoint(
             storage_key=storage_key,
             manifest=[entry.to_dict() for entry in manifest],
             metrics=metrics,
-            bytes=sum(entry.bytes for entry in manifest),
+            bytes=size,
+        )
+    )
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == held.job_id, Attempt.token == held.token)
+        .values(
+            checkpoints=Attempt.checkpoints + 1,
+            checkpoint_bytes=Attempt.checkpoint_bytes + size,
+            checkpoint_seconds=Attempt.checkpoint_seconds + seconds,
         )
     )
     add_event(session, held.job_id, f"Checkpoint at step {step}.", data={"step": step})
@@ -111,7 +131,8 @@ def usable_checkpoints(session: Session, job_id: str) -> list[Checkpoint]:
 
 
 def drop_old_checkpoints(session: Session, held: Claim, *, keep: int) -> list[str]:
-    """Forget all but the newest `keep` and the best; returns the storage keys to delete."""
+    """Forget all but the newest `keep` and the best; returns the storage keys to delete: those to
+    which no checkpoint of any job points any more."""
     hold(session, held)
     usable = usable_checkpoints(session, held.job_id)
     best = min(
@@ -119,7 +140,16 @@ def drop_old_checkpoints(session: Session, held: Claim, *, keep: int) -> list[st
     )
     old = [one for one in usable[keep:] if one is not best]
     session.execute(delete(Checkpoint).where(Checkpoint.id.in_([one.id for one in old])))
-    return [one.storage_key for one in old]
+    return unpointed_keys(session, [one.storage_key for one in old])
+
+
+def unpointed_keys(session: Session, keys: list[str]) -> list[str]:
+    """Which of these no checkpoint points to. Ask after the rows are deleted: the files of one may
+    be those of a job that was made from this one."""
+    pointed = set(
+        session.scalars(select(Checkpoint.storage_key).where(Checkpoint.storage_key.in_(keys)))
+    )
+    return [key for key in keys if key not in pointed]
 
 
 def reject_checkpoint(session: Session, held: Claim, checkpoint_id: str, reason: str) -> None:

@@ -1,66 +1,54 @@
-"""The life of a job: submit, claim, renew, record, end. Knows neither HTTP nor Celery.
+"""The life of a job: submit, claim, and what its user wishes. Knows no type in particular.
 
-The row is the queue. `transition` is the one function that writes a status: a conditional UPDATE
-(allowed sources, and for a worker's write the token that it holds) plus the event, in the caller's
-transaction. Zero rows: the claim is lost; stop, and write nothing.
+Whatever anybody does to a job is called from here; how an attempt ends stands in `ends`, the write
+of a status in `transitions`.
 """
 
-from typing import Any
-
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from core.artifacts.service import record_files
 from core.db import after_commit, db_now
-from core.errors import JobFailure, NotFound, WrongState
+from core.errors import InvalidInput, NotFound, WrongState
 from core.ids import new_id
 from core.jobs import dispatch
-from core.jobs.claims import Claim, LostClaim, claim_of, hold
-from core.jobs.models import Attempt, Job, JobEvent
-from core.jobs.status import FINAL, JobStatus, sources
+from core.jobs.carry import carry_over
+from core.jobs.claims import Claim, claim_of
+from core.jobs.ends import (
+    abandon,
+    cancelled,
+    fail,
+    fail_dependents,
+    fail_stranded,
+    lost_runner,
+    paused,
+    requeue,
+    succeed,
+)
+from core.jobs.models import Attempt, Job
+from core.jobs.status import JobStatus
+from core.jobs.transitions import add_event, transition
 from core.jobs.types import job_type
-from core.jobs.types.base import Outcome, Params
+from core.jobs.types.base import Params
 from core.settings import get_settings
 
-
-def transition(
-    session: Session,
-    job_id: str,
-    to: JobStatus,
-    message: str,
-    *,
-    held: int | None = None,
-    only_if: ColumnElement[bool] | None = None,
-    level: str = "info",
-    data: dict[str, Any] | None = None,
-    **values: Any,
-) -> Job | None:
-    """Write a status, if the table of transitions and the held token allow it, and its event."""
-    allowed = [Job.id == job_id, Job.status.in_(sources(to))]
-    if only_if is not None:
-        allowed.append(only_if)
-    if held is not None:  # a worker presumed dead can't end a job that was given to another
-        allowed += [Job.token == held, Job.status == JobStatus.RUNNING]
-    if to != JobStatus.RUNNING:
-        values |= {"lease_expires_at": None, "worker_id": None}
-    if to in FINAL:
-        values |= {"finished_at": db_now()}
-    statement = update(Job).where(*allowed).values(status=to, **values).returning(Job)
-    job = session.scalar(statement, execution_options={"populate_existing": True})
-    if job is not None:
-        add_event(session, job_id, message, level=level, data={"status": to, **(data or {})})
-    return job
-
-
-def add_event(
-    session: Session,
-    job_id: str,
-    message: str,
-    *,
-    level: str = "info",
-    data: dict[str, Any] | None = None,
-) -> None:
-    session.add(JobEvent(job_id=job_id, level=level, message=message, data=data or {}))
+__all__ = [
+    "add_event",
+    "cancelled",
+    "claim",
+    "fail",
+    "fail_stranded",
+    "get",
+    "lost_runner",
+    "paused",
+    "request_cancel",
+    "request_pause",
+    "requeue",
+    "resume",
+    "retry",
+    "submit",
+    "succeed",
+    "transition",
+]
 
 
 def submit(
@@ -71,6 +59,8 @@ def submit(
     *,
     priority: int = 0,
     depends_on: str | None = None,
+    time_limit_seconds: float | None = None,
+    retry_of: str | None = None,
 ) -> Job:
     """Queue a job, or raise what stands in its way. It is rung for after the commit."""
     kind = job_type(type_name)
@@ -84,7 +74,8 @@ def submit(
         params=params.model_dump(mode="json"),
         priority=priority,
         depends_on=waits_for,
-        time_limit_seconds=kind.time_limit_seconds,
+        time_limit_seconds=time_limit_seconds or kind.time_limit_seconds,
+        retry_of=retry_of,
     )
     session.add(job)
     session.flush()
@@ -108,206 +99,126 @@ def claim(session: Session, job_id: str, worker_id: str) -> Claim | None:
         job_id,
         JobStatus.RUNNING,
         f"Worker {worker_id} has taken the job.",
+        # A message that comes twice must not cut short the wait after a failure.
+        only_if=func.coalesce(Job.run_after, 0) <= db_now(),
         token=Job.token + 1,
         worker_id=worker_id,
         lease_expires_at=db_now() + get_settings().lease_seconds,
         started_at=func.coalesce(Job.started_at, db_now()),
         rung_at=None,
+        run_after=None,
     )
     if job is None:
         return None
+    spent = select(func.sum(Attempt.finished_at - Attempt.started_at)).where(
+        Attempt.job_id == job.id
+    )
+    held = claim_of(job, spent_seconds=session.scalar(spent) or 0.0)
     session.add(Attempt(job_id=job.id, token=job.token, worker_id=worker_id))
     session.flush()
-    return claim_of(job)
+    return held
 
 
-def succeed(session: Session, held: Claim, outcome: Outcome) -> Job:
-    """Record a finished attempt: what it published and the status in one transaction."""
-    hold(session, held)
-    job = session.get_one(Job, held.job_id, populate_existing=True)
-    record_files(session, job.project_id, job.id, outcome.storage_key, outcome.files)
-    refusal = job_type(job.type).publish(session, job, outcome)
-    if refusal is not None:
-        return _end_failed(session, held, refusal, result=outcome.result)
-    return _end(
-        session, held, JobStatus.SUCCEEDED, f"The {job.type} job succeeded.", result=outcome.result
-    )
-
-
-def fail(session: Session, held: Claim, failure: JobFailure) -> Job:
-    """Record a failure that trying again would not mend."""
-    job = _end_failed(session, held, failure)
-    job_type(job.type).abandon(session, job, failure.message)
-    return job
-
-
-def cancelled(session: Session, held: Claim) -> Job:
-    """The runner has stopped because the user wished it."""
-    job = _end(session, held, JobStatus.CANCELLED, "The job was cancelled.")
-    job_type(job.type).abandon(session, job, "the job was cancelled")
-    return job
-
-
-def requeue(session: Session, held: Claim, *, outcome: str, message: str) -> Job:
-    """Give the job back after a drain: the attempt is not held against it."""
-    if _cancel_wished(session, held):
-        return cancelled(session, held)
-    job = transition(session, held.job_id, JobStatus.QUEUED, message, held=held.token, rung_at=None)
-    if job is None:
-        raise LostClaim(held.job_id)
-    _close_attempt(session, held.job_id, held.token, outcome, message)
-    after_commit(session, dispatch.dispatch)
-    return job
-
-
-def lost_runner(session: Session, held: Claim, message: str) -> Job:
-    """The runner died under a live supervisor: again, unless it does so without end."""
-    if _cancel_wished(session, held):
-        return cancelled(session, held)
-    return requeue_or_quarantine(session, held.job_id, held.token, message)
-
-
-def _cancel_wished(session: Session, held: Claim) -> bool:
-    hold(session, held)
-    job = session.get_one(Job, held.job_id, populate_existing=True)
-    return job.cancel_requested_at is not None
-
-
-def requeue_or_quarantine(session: Session, job_id: str, token: int, message: str) -> Job:
-    """Queue a job whose attempt died, or fail it after too many that brought nothing new."""
-    job = session.get_one(Job, job_id, populate_existing=True)
-    barren = job.barren_attempts + 1
-    _close_attempt(session, job_id, token, "lost", message)
-    after_commit(session, dispatch.dispatch)
-    if barren < get_settings().max_barren_attempts:
-        queued = transition(
-            session,
-            job_id,
-            JobStatus.QUEUED,
-            f"{message} It is queued again.",
-            held=token,
-            level="warning",
-            barren_attempts=barren,
-            rung_at=None,
-        )
-        if queued is None:
-            raise LostClaim(job_id)
-        return queued
-    failure = JobFailure(
-        "crash",
-        f"{message} {barren} attempts in a row died without a new checkpoint or row, so the job is "
-        "not tried again. Its log says what the last one did.",
-    )
-    job = _fail_row(session, job_id, failure, held=token)
-    job_type(job.type).abandon(session, job, failure.message)
-    return job
+# -- what the user wishes --------------------------------------------------------------------------
 
 
 def request_cancel(session: Session, project_id: str, job_id: str) -> Job:
-    """A queued job ends at once; a running one is asked to stop. An ended one is `WrongState`."""
-    job = get(session, project_id, job_id)
-    # Only one that nobody works on: a running one is its worker's to end.
-    waiting = Job.status.in_((JobStatus.QUEUED, JobStatus.PAUSED))
-    done = transition(
-        session, job.id, JobStatus.CANCELLED, "The job was cancelled.", only_if=waiting
-    )
-    if done is not None:
-        job_type(job.type).abandon(session, done, "the job was cancelled")
-        _fail_dependents(session, done)
-        return done
-    asked = session.scalar(
-        update(Job)
-        .where(Job.id == job.id, Job.status == JobStatus.RUNNING)
-        .values(cancel_requested_at=func.coalesce(Job.cancel_requested_at, db_now()))
-        .returning(Job),
-        execution_options={"populate_existing": True},
-    )
-    if asked is None:
-        session.refresh(job)
+    """A job that nobody works on ends at once; a running one is asked to stop."""
+    job = _locked(session, project_id, job_id)
+    if job.status == JobStatus.RUNNING:
+        message = "Cancellation was requested; the worker is stopping."
+        return _wish(session, job, "cancel_requested_at", message)
+    done = transition(session, job.id, JobStatus.CANCELLED, "The job was cancelled.")
+    if done is None:
         raise WrongState(
-            f"The job has ended as '{job.status}'; only a queued or running one can be cancelled.",
+            f"The job has ended as '{job.status}'; only one that has not ended can be cancelled.",
             code="job_not_cancellable",
         )
-    add_event(session, job.id, "Cancellation was requested; the worker is stopping.")
-    return asked
+    abandon(session, done, "the job was cancelled")
+    fail_dependents(session, done)
+    return done
 
 
-def _end(
-    session: Session,
-    held: Claim,
-    to: JobStatus,
-    message: str,
-    *,
-    level: str = "info",
-    **values: Any,
-) -> Job:
-    job = transition(session, held.job_id, to, message, held=held.token, level=level, **values)
-    if job is None:
-        raise LostClaim(held.job_id)
-    _close_attempt(session, held.job_id, held.token, to, message)
-    if to != JobStatus.SUCCEEDED:
-        _fail_dependents(session, job)
-    after_commit(session, dispatch.dispatch)
-    return job
+def request_pause(session: Session, project_id: str, job_id: str) -> Job:
+    """A queued job is held at once; a running one is asked to save its state and stop."""
+    job = _locked(session, project_id, job_id)
+    if job.status == JobStatus.RUNNING:
+        message = "A pause was requested; the worker is saving and stopping."
+        return _wish(session, job, "pause_requested_at", message)
+    held = transition(session, job.id, JobStatus.PAUSED, "The job is paused.", rung_at=None)
+    if held is None:
+        raise WrongState(
+            f"The job is '{job.status}'; only a queued or running one can be paused.",
+            code="job_not_pausable",
+        )
+    return held
 
 
-def _end_failed(session: Session, held: Claim, failure: JobFailure, **values: Any) -> Job:
-    job = _fail_row(session, held.job_id, failure, held=held.token, **values)
-    _close_attempt(session, held.job_id, held.token, JobStatus.FAILED, failure.message)
-    after_commit(session, dispatch.dispatch)
-    return job
-
-
-def _fail_row(
-    session: Session, job_id: str, failure: JobFailure, *, held: int | None = None, **values: Any
-) -> Job:
-    error = {"class": failure.klass, "message": failure.message, **failure.details}
-    job = transition(
+def resume(session: Session, project_id: str, job_id: str) -> Job:
+    """Queue a paused job again; it goes on from its last checkpoint or finished row."""
+    job = _locked(session, project_id, job_id)
+    queued = transition(
         session,
-        job_id,
-        JobStatus.FAILED,
-        failure.message,
-        held=held,
-        level="error",
-        data={"class": failure.klass},
-        error=error,
-        **values,
+        job.id,
+        JobStatus.QUEUED,
+        "The job is resumed and queued.",
+        only_if=Job.status == JobStatus.PAUSED,
+        pause_requested_at=None,
+        run_after=None,
+        rung_at=None,
     )
-    if job is None:
-        raise LostClaim(job_id)
-    _fail_dependents(session, job)
-    return job
+    if queued is None:
+        stopping = job.status == JobStatus.RUNNING and job.pause_requested_at is not None
+        wait = " It is being paused: resume it when it is." if stopping else ""
+        raise WrongState(
+            f"The job is '{job.status}'; only a paused one can be resumed.{wait}",
+            code="job_not_resumable",
+        )
+    after_commit(session, dispatch.dispatch)
+    return queued
 
 
-def _fail_dependents(session: Session, job: Job) -> None:
-    """What waits for a job that won't succeed can't run either."""
-    waiting = session.scalars(
-        select(Job).where(Job.depends_on == job.id, Job.status == JobStatus.QUEUED)
-    ).all()
-    for dependent in waiting:
-        _fail_waiting(session, dependent.id, job)
-
-
-def fail_stranded(session: Session, job_id: str) -> None:
-    """End a queued job whose awaited job has ended otherwise than well."""
-    job = session.get_one(Job, job_id)
-    _fail_waiting(session, job_id, session.get_one(Job, job.depends_on))
-
-
-def _fail_waiting(session: Session, job_id: str, awaited: Job) -> None:
-    failure = JobFailure(
-        "data", f"It waited for job {awaited.id} ({awaited.type}), which ended as {awaited.status}."
+def retry(session: Session, project_id: str, job_id: str) -> Job:
+    """A new job that goes on where a failed or cancelled one ended: its rows and checkpoints are
+    carried over. What its type refuses today is refused here too."""
+    job = _locked(session, project_id, job_id)
+    if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+        raise WrongState(
+            f"The job is '{job.status}'; only a failed or cancelled one can be retried.",
+            code="job_not_retryable",
+        )
+    new = submit(
+        session,
+        project_id,
+        job.type,
+        _params_of(job),
+        priority=job.priority,
+        time_limit_seconds=job.time_limit_seconds,
+        retry_of=job.id,
     )
+    carry_over(session, job, new)
+    return new
+
+
+def _params_of(job: Job) -> Params:
     try:
-        ended = _fail_row(session, job_id, failure)
-    except LostClaim:
-        return  # it was cancelled in this moment, which is as good
-    job_type(ended.type).abandon(session, ended, failure.message)
+        return job_type(job.type).params.model_validate(job.params)
+    except ValueError as error:  # the platform was upgraded, and a parameter is no more
+        raise InvalidInput(
+            f"The parameters of job '{job.id}' are not taken any more: {error}. Submit it anew."
+        ) from None
 
 
-def _close_attempt(session: Session, job_id: str, token: int, outcome: str, message: str) -> None:
-    session.execute(
-        update(Attempt)
-        .where(Attempt.job_id == job_id, Attempt.token == token, Attempt.outcome.is_(None))
-        .values(outcome=str(outcome), message=message, finished_at=db_now())
-    )
+def _locked(session: Session, project_id: str, job_id: str) -> Job:
+    """The job's row, which nobody writes until the transaction ends."""
+    get(session, project_id, job_id)
+    return session.get_one(Job, job_id, populate_existing=True, with_for_update=True)
+
+
+def _wish(session: Session, job: Job, column: str, message: str) -> Job:
+    """Note what a running job's worker shall hear, once."""
+    if getattr(job, column) is not None:
+        return job
+    add_event(session, job.id, message)
+    statement = update(Job).where(Job.id == job.id).values({column: db_now()}).returning(Job)
+    return session.scalars(statement, execution_options={"populate_existing": True}).one()

@@ -66,7 +66,4 @@ def _give_back(session: Session, job_id: str, token: int) -> None:
         return  # its worker came back, or another sweep was quicker
     message = f"Worker {job.worker_id} was not heard of for the length of the lease."
     log.warning("job %s: %s", job_id, message)
-    if job.cancel_requested_at is not None:
-        service.cancelled(session, claim_of(job))
-        return
-    service.requeue_or_quarantine(session, job_id, token, message)
+    service.lost_runner(session, claim_of(job), message, klass="lease")

@@ -1,23 +1,28 @@
-"""Bytes under keys: whole or not there, and never outside of the root."""
+"""Bytes under keys, on a disk and in S3: whole or not there, and never outside of the root."""
 
+import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.errors import NotFound
-from core.storage import Storage, describe_tree, verify_tree
+from core.storage import Storage, describe_tree, forget_storages, get_storage, verify_tree
+from tests.servers import S3Server
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return Storage(f"file://{tmp_path / 'storage'}")
+@pytest.fixture(params=["file", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "file":
+        return Storage(f"file://{tmp_path / 'storage'}")
+    return Storage(request.getfixturevalue("s3_storage").new_url())
 
 
 def test_what_is_put_is_read_again(storage: Storage, tmp_path: Path) -> None:
     source = tmp_path / "问题.txt"
     source.write_bytes(b"x" * 3_000_000)
     storage.put(source, "a/b/c", move=True)
-    assert not source.exists()
+    assert not (storage.local and source.exists())
     assert b"".join(storage.chunks("a/b/c")) == b"x" * 3_000_000
     storage.delete("a")
     storage.delete("a")
@@ -38,6 +43,41 @@ def test_a_tree_arrives_whole_and_a_change_in_it_is_found(storage: Storage, tmp_
     assert verify_tree(kept, manifest) is None
     (kept / "sub" / "two").write_text("23")
     assert "sub/two" in verify_tree(kept, manifest)
+
+
+def test_what_another_process_wrote_a_moment_ago_is_found(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("1")
+    storage.put(tmp_path / "one", "a/one")
+    with pytest.raises(NotFound):
+        storage.fetch("a/two", tmp_path / "t")
+    other = Storage(storage.url)
+    other.fs = type(other.fs)(skip_instance_cache=True, use_listings_cache=False)
+    other.put(tmp_path / "one", "a/two")
+    assert storage.fetch("a/two", tmp_path / "t").read_text() == "1"
+    other.delete("a/two")
+    assert [found.key for found in storage.walk("a")] == ["a/one"]
+
+
+def test_a_forked_child_of_a_process_that_used_the_storage_can_use_it(
+    s3_storage: S3Server, tmp_path: Path
+) -> None:
+    url = s3_storage.new_url()
+    (tmp_path / "one").write_text("1")
+    get_storage(url).put(tmp_path / "one", "a")
+
+    def child(answers: Any) -> None:
+        forget_storages()  # as a worker's pool does
+        get_storage(url).put(tmp_path / "one", "b")
+        answers.send(get_storage(url).fetch("a", tmp_path / "fetched").read_text())
+
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=child, args=(theirs,))
+    process.start()
+    assert ours.poll(30), "the child hangs"
+    assert ours.recv() == "1"
+    process.join(10)
+    assert get_storage(url).fetch("b", tmp_path / "b").read_text() == "1"
+    forget_storages()
 
 
 @pytest.mark.parametrize("key", ["../x", "a/../../x", "/etc/passwd", ""])

@@ -8,12 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from core.adapters.service import add_version
+from core.adapters.service import add_version, get_version
 from core.basemodels.service import get_base
 from core.databases import service as databases
 from core.databases.models import TargetDatabase
 from core.datasets import service as datasets
 from core.errors import JobFailure
+from core.jobs import start
+from core.jobs.lessons import memory_ceiling
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
 from core.jobs.types.models import GIB, require_fit
@@ -41,6 +43,8 @@ class TrainParams(Params):
     model: str
     dataset: str
     adapter: str | None = None
+    continue_from: str | None = None
+    """An adapter version whose weights it starts from, or a checkpoint to go on from."""
     preset: Literal["default", "classic"] = "default"
     quantization: Quantization | None = None
     precision: Precision | None = None
@@ -68,6 +72,8 @@ def check(session: Session, project_id: str, params: TrainParams) -> str | None:
     base = get_base(session, params.model)
     dataset = datasets.find(session, project_id, params.dataset)
     require_name(params.adapter or dataset.name, param="adapter")
+    if params.continue_from is not None:
+        start.check(session, project_id, params.model_dump(mode="json"))
     require_fit(
         session,
         base.parameters,
@@ -76,6 +82,11 @@ def check(session: Session, project_id: str, params: TrainParams) -> str | None:
         extra_bytes=GIB // 2,  # adapter, optimizer and the activations of the smallest micro-batch
     )
     return datasets.require_usable(dataset)
+
+
+def begin(session: Session, job: Job) -> None:
+    if start.is_checkpoint(job.params):
+        start.attach(session, job)
 
 
 def brief(session: Session, job: Job) -> Brief:
@@ -88,6 +99,7 @@ def brief(session: Session, job: Job) -> Brief:
         "model_name": base.name,
         "schema_text": None,
         "dialect": None,
+        "memory_ceiling": memory_ceiling(session, job),
     }
     if dataset.database_id is not None:
         database = session.get_one(TargetDatabase, dataset.database_id)
@@ -96,6 +108,9 @@ def brief(session: Session, job: Job) -> Brief:
         "model": Input(base.name, store="models"),
         "dataset": Input(dataset.storage_key),
     }
+    if job.params.get("continue_from") and not start.is_checkpoint(job.params):
+        version = get_version(session, job.project_id, job.params["continue_from"])
+        inputs["continue_from"] = Input(version.storage_key)
     return Brief(params, inputs)
 
 
@@ -127,6 +142,7 @@ TRAIN = JobType(
     time_limit_seconds=48 * 3600,
     params=TrainParams,
     check=check,
+    begin=begin,
     brief=brief,
     publish=publish,
 )

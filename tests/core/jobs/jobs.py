@@ -14,7 +14,7 @@ def add_job(session: Session, project_id: str, *, type: str = "merge", **values:
         type=type,
         queue=values.pop("queue", "gpu"),
         status=values.pop("status", "queued"),
-        params={},
+        params=values.pop("params", {}),
         time_limit_seconds=3600,
         **values,
     )

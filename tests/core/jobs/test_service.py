@@ -6,40 +6,24 @@ import subprocess
 import sys
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
-from core.db import Database, db_now
+from core.db import Database
 from core.errors import JobFailure, NotFound, WrongState
 from core.jobs import claims, records, service
-from core.jobs.claims import Claim, LostClaim
+from core.jobs.claims import LostClaim
 from core.jobs.models import Attempt, Job, JobEvent
 from core.jobs.records import Report
 from core.jobs.status import TRANSITIONS, JobStatus
 from core.jobs.sweep import sweep
 from tests.core.jobs.jobs import add_job
+from tests.core.jobs.lives import lapse, read, take
 
 
 @pytest.fixture
 def job_id(database: Database, project_id: str) -> str:
     with database.transaction() as session:
         return add_job(session, project_id).id
-
-
-def read(database: Database, job_id: str) -> Job:
-    with database.reading() as session:
-        return session.get_one(Job, job_id)
-
-
-def take(database: Database, job_id: str, worker: str = "gpu0@a") -> Claim:
-    with database.transaction() as session:
-        claim = service.claim(session, job_id, worker)
-    assert claim is not None
-    return claim
-
-
-def lapse(database: Database, job_id: str) -> None:
-    with database.transaction() as session:
-        session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=db_now() - 1))
 
 
 def test_a_status_is_written_exactly_where_the_table_allows(
@@ -65,6 +49,7 @@ def test_a_claim_is_given_once(database: Database, job_id: str) -> None:
     assert read(database, job_id).worker_id == "gpu0@a"
 
 
+@pytest.mark.fault(4)
 def test_eight_processes_race_and_each_job_is_claimed_once(
     database: Database, project_id: str
 ) -> None:
@@ -103,6 +88,7 @@ def test_a_zombie_writes_nothing_after_its_job_was_given_to_another(
         lambda s: claims.renew(s, zombie),
         lambda s: service.fail(s, zombie, JobFailure("crash", "late")),
         lambda s: service.cancelled(s, zombie),
+        lambda s: service.paused(s, zombie),
         lambda s: service.requeue(s, zombie, outcome="drained", message="late"),
         lambda s: service.lost_runner(s, zombie, "late"),
         lambda s: records.write_report(s, zombie, Report(rows={1: {"late": True}}), log_seq=0),

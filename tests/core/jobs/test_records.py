@@ -1,0 +1,37 @@
+"""What a running job leaves behind, on both databases."""
+
+from core.db import Database
+from core.jobs import records, service
+from core.jobs.models import Metric
+from core.jobs.records import Report
+from tests.core.jobs.jobs import add_job
+
+
+def test_a_step_told_of_in_two_reports_keeps_both_its_losses(
+    database: Database, project_id: str
+) -> None:
+    with database.transaction() as session:
+        job_id = add_job(session, project_id).id
+        claim = service.claim(session, job_id, "gpu0@test")
+    for numbers in ({"loss": 2.0}, {"validation_loss": 3.0}):
+        with database.transaction() as session:
+            records.write_report(session, claim, Report(metrics={20: numbers}), log_seq=0)
+    with database.reading() as session:
+        point = session.get_one(Metric, (job_id, 20))
+    assert point.values == {"loss": 2.0, "validation_loss": 3.0}
+
+
+def test_a_later_attempt_that_repeats_a_step_writes_over_all_of_it(
+    database: Database, project_id: str
+) -> None:
+    with database.transaction() as session:
+        job_id = add_job(session, project_id).id
+        first = service.claim(session, job_id, "gpu0@test")
+        report = Report(metrics={20: {"loss": 2.0, "validation_loss": 3.0}})
+        records.write_report(session, first, report, log_seq=0)
+        service.requeue(session, first, outcome="drained", message="told to go")
+        second = service.claim(session, job_id, "gpu0@test")
+        records.write_report(session, second, Report(metrics={20: {"loss": 2.5}}), log_seq=0)
+    with database.reading() as session:
+        point = session.get_one(Metric, (job_id, 20))
+    assert (point.values, point.token) == ({"loss": 2.5}, second.token)
