@@ -1,34 +1,49 @@
-"""From a claimed job to the spec of its runner: inputs become local, a checkpoint is verified."""
+"""From a claimed job to the spec of its runner: inputs become local, a checkpoint is verified.
+
+It may take long: the bytes are moved by `Aid.transfer`, which gives up when the attempt is to end.
+"""
 
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from core.basemodels.store import ModelStore
-from core.db import get_database
-from core.errors import JobFailure, TuneyardError
+from core.errors import JobFailure, NotFound, TuneyardError, Unavailable
 from core.jobs import records
 from core.jobs.claims import Claim
-from core.jobs.models import Job
+from core.jobs.models import Checkpoint, Job
 from core.jobs.types import job_type
 from core.jobs.types.base import Brief, Input
 from core.settings import Settings
-from core.storage import get_storage
+from core.storage import Storage, get_storage
 from workers.checkpoints import fault_in
 from workers.context import Spec, write_rows
 
+Doing = Callable[[Callable[[], Any]], Any]
+Querying = Callable[[Callable[[Session], Any]], Any]
 
-def make_spec(claim: Claim, settings: Settings, workdir: Path, device: str) -> Spec:
+
+@dataclass(frozen=True)
+class Aid:
+    """How a briefing reads, writes and moves files without holding up who asked for it."""
+
+    read: Querying
+    write: Querying
+    transfer: Doing
+
+
+def make_spec(claim: Claim, settings: Settings, workdir: Path, device: str, aid: Aid) -> Spec:
     """Everything the runner needs, under `workdir` or read-only elsewhere on this machine."""
-    database = get_database(settings)
-    with database.reading() as session:
-        job = session.get_one(Job, claim.job_id)
-        brief = job_type(job.type).brief(session, job)
-        rows = records.done_rows(session, job.id)
-    inputs = {
-        name: str(localise(name, one, settings, workdir)) for name, one in brief.inputs.items()
-    }
-    resume = verified_checkpoint(claim, settings, workdir)
+    brief, rows = aid.read(lambda session: read_brief(session, claim.job_id))
+    inputs = {}
+    for name, one in brief.inputs.items():
+        inputs[name] = str(aid.transfer(partial(localise, name, one, settings, workdir)))
+    resume = verified_checkpoint(claim, settings, workdir, aid)
     return Spec(
         job_id=claim.job_id,
         type=claim.type,
@@ -42,14 +57,39 @@ def make_spec(claim: Claim, settings: Settings, workdir: Path, device: str) -> S
     )
 
 
+def read_brief(session: Session, job_id: str) -> tuple[Brief, list[tuple[int, dict[str, Any]]]]:
+    """What the contract says now, and the rows that earlier attempts left."""
+    job = session.get_one(Job, job_id)
+    return job_type(job.type).brief(session, job), records.done_rows(session, job.id)
+
+
 def localise(name: str, wanted: Input, settings: Settings, workdir: Path) -> Path:
     """A local path of an input, or a failure that says what is not there."""
+    if wanted.store == "models":
+        return base_model(wanted.key, settings)
+    storage = get_storage(settings.storage_url)
     try:
-        if wanted.store == "models":
-            return ModelStore(settings.model_dir).path(wanted.key)
-        return get_storage(settings.storage_url).fetch(wanted.key, workdir / "inputs" / name)
+        return storage.fetch(wanted.key, workdir / "inputs" / name)
     except TuneyardError as error:
-        raise JobFailure("config", f"Input '{name}' is not to be had: {error.message}") from None
+        message = f"Input '{name}' is not to be had: {error.message}."
+        away = isinstance(error, Unavailable) or is_away(storage)
+        raise JobFailure("infra" if away else "config", message) from None
+
+
+def base_model(name: str, settings: Settings) -> Path:
+    try:
+        return ModelStore(settings.model_dir).path(name)
+    except NotFound as error:
+        raise JobFailure(
+            "infra",
+            f"This worker lacks the base model '{name}': {error.message} Another worker may have "
+            f"it; else an operator brings it with `tuneyard models fetch {name}`.",
+        ) from None
+
+
+def is_away(storage: Storage) -> bool:
+    """A disk that is not mounted looks like a storage without files."""
+    return storage.local and not Path(storage.root).is_dir()
 
 
 def write_documents(brief: Brief, workdir: Path) -> dict[str, str]:
@@ -61,32 +101,30 @@ def write_documents(brief: Brief, workdir: Path) -> dict[str, str]:
     return paths
 
 
-def verified_checkpoint(claim: Claim, settings: Settings, workdir: Path) -> Path | None:
+def verified_checkpoint(claim: Claim, settings: Settings, workdir: Path, aid: Aid) -> Path | None:
     """A copy of the newest checkpoint whose every file is as recorded; a bad one is rejected."""
-    database = get_database(settings)
-    with database.reading() as session:
-        candidates = records.usable_checkpoints(session, claim.job_id)
-    for candidate in candidates:
-        folder, fault = _fetch_checkpoint(
-            candidate.storage_key, candidate.manifest, settings, workdir
+    target = workdir / "resume"
+    for one in aid.read(lambda session: records.usable_checkpoints(session, claim.job_id)):
+        fault = aid.transfer(partial(fetch_checkpoint, one, settings, target))
+        if fault is None:
+            aid.write(partial(records.note_attempt, held=claim, resumed_from_step=one.step))
+            return target
+        aid.write(
+            partial(records.reject_checkpoint, held=claim, checkpoint_id=one.id, reason=fault)
         )
-        with database.transaction() as session:
-            if fault is None:
-                records.note_attempt(session, claim, resumed_from_step=candidate.step)
-                return folder
-            records.reject_checkpoint(session, claim, candidate.id, fault)
     return None
 
 
-def _fetch_checkpoint(
-    key: str, manifest: list[dict[str, Any]], settings: Settings, workdir: Path
-) -> tuple[Path, str | None]:
-    target = workdir / "resume"
+def fetch_checkpoint(one: Checkpoint, settings: Settings, target: Path) -> str | None:
+    """Copy a checkpoint to `target`; why it can't be used, or None."""
     shutil.rmtree(target, ignore_errors=True)
+    storage = get_storage(settings.storage_url)
     try:
-        found = get_storage(settings.storage_url).fetch(key, target)
-    except TuneyardError as error:
-        return target, error.message
+        found = storage.fetch(one.storage_key, target)
+    except NotFound as error:
+        if is_away(storage):
+            raise JobFailure("infra", f"The storage is away: {error.message}.") from None
+        return error.message
     if found != target:  # a local storage: rotation may delete the original while this one is read
         shutil.copytree(found, target)
-    return target, fault_in(target, manifest)
+    return fault_in(target, one.manifest)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from core.failpoints import failpoint
 from core.storage import StoredFile, describe_tree, verify_tree
 
 MANIFEST = "manifest.json"
@@ -27,6 +28,7 @@ def write_checkpoint(
     for path in staged.rglob("*"):
         _sync(path)
     _sync(staged)
+    failpoint("checkpoint.staged", at=step)
     shutil.rmtree(final, ignore_errors=True)
     staged.rename(final)
     _sync(folder)

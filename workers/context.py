@@ -73,6 +73,11 @@ class Context:
         """A sentence for a person."""
         self.send(kind="event", event={"message": message, "level": level, "data": data})
 
+    def memory(self, **lesson: Any) -> None:
+        """What groups of this size take: tokens, labels, need_bytes, peak_bytes, and whether they
+        `fitted`; None before they are tried."""
+        self.send(kind="memory", lesson=lesson)
+
     def row(self, index: int, data: dict[str, Any]) -> None:
         """A finished row: durable within about a second."""
         self.send(kind="row", row=index, data=data)
@@ -88,6 +93,7 @@ class Context:
 
     def checkpoint(self, step: int, write: Callable[[Path], None], **metrics: Any) -> None:
         """Save the state at `step`: `write` fills a folder, which is then hashed and recorded."""
+        begun = time.monotonic()
         folder, files = write_checkpoint(self.workdir / "checkpoints", step, write)
         self.send(
             kind="checkpoint",
@@ -95,6 +101,7 @@ class Context:
             path=str(folder),
             files=[entry.to_dict() for entry in files],
             metrics=metrics,
+            seconds=time.monotonic() - begun,
         )
 
     def stop_requested(self) -> str | None:

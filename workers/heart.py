@@ -5,8 +5,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from core.db import get_database
 from core.jobs import claims
 from core.jobs.claims import Claim, LostClaim, Wishes
@@ -15,13 +13,14 @@ from core.settings import Settings
 log = logging.getLogger(__name__)
 
 LISTEN_SECONDS = 1.0
+END_SECONDS = 5.0
 
 
 class Heart(threading.Thread):
     """Renews the lease each heartbeat and reads the wishes each second.
 
-    `lost` is set once the claim is gone, or could not be renewed for so long that another worker
-    may have it: whoever sees it stops and writes nothing.
+    `lost` says why the claim is gone, or may be: the database does not answer, and the lease will
+    be over before it could be renewed. Whoever sees it stops and writes nothing.
     """
 
     def __init__(self, claim: Claim, settings: Settings, on_beat: Callable[[], None]) -> None:
@@ -29,10 +28,20 @@ class Heart(threading.Thread):
         self.claim = claim
         self.settings = settings
         self.on_beat = on_beat
-        self.lost: str | None = None
         self.wishes = Wishes(cancel=False, pause=False)
+        self._noticed: str | None = None
         self._renewed = time.monotonic()
         self._ended = threading.Event()
+
+    @property
+    def lost(self) -> str | None:
+        if self._silent > self.settings.lease_seconds:  # the thread may hang in a query
+            return f"the lease could not be renewed for {self._silent:.0f} s"
+        return self._noticed
+
+    @property
+    def _silent(self) -> float:
+        return time.monotonic() - self._renewed
 
     def run(self) -> None:
         pace = min(LISTEN_SECONDS, self.settings.heartbeat_seconds / 2)
@@ -40,14 +49,15 @@ class Heart(threading.Thread):
             try:
                 self._beat()
             except LostClaim:
-                self.lost = "the job was given to another attempt, or has ended"
-            except SQLAlchemyError as error:
+                self._noticed = "the job was given to another attempt, or has ended"
+            except Exception as error:  # a thread that dies silently would cost the claim
                 log.warning("job %s: heartbeat failed: %s", self.claim.job_id, error)
                 self._fence()
 
     def end(self) -> None:
         self._ended.set()
-        self.join()
+        # Not for ever: it may hang in a query, whose write is fenced by the token.
+        self.join(timeout=END_SECONDS)
 
     def _beat(self) -> None:
         began = time.monotonic()
@@ -63,6 +73,5 @@ class Heart(threading.Thread):
         self.on_beat()
 
     def _fence(self) -> None:
-        silent = time.monotonic() - self._renewed
-        if silent > self.settings.lease_seconds - self.settings.fence_grace_seconds:
-            self.lost = f"the lease could not be renewed for {silent:.0f} s"
+        if self._silent > self.settings.lease_seconds - self.settings.fence_grace_seconds:
+            self._noticed = f"the lease could not be renewed for {self._silent:.0f} s"

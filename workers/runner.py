@@ -6,7 +6,6 @@ the monotonic clock: a frozen or cut-off attempt must not work on beside its suc
 """
 
 import contextlib
-import errno
 import importlib
 import os
 import socket
@@ -18,25 +17,39 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InvalidInput, JobFailure
+from core.failpoints import failpoint
 from core.leash import die_with_parent
 from core.storage import describe_tree
 from workers.channel import Channel, ChannelClosed
 from workers.context import Context, Spec, Stopped
+from workers.fulldisk import full_disk_in
+from workers.ml.outofmemory import memory_failure
+from workers.template import fork_on_request
 
 PRELOAD = {
     "gpu": ("torch", "transformers", "peft", "bitsandbytes", "datasets"),
-    "cpu": ("datasets", "sqlglot", "tokenizers"),
+    "cpu": ("datasets", "sqlglot", "tokenizers", "workers.recipes.prepare"),
 }
 FENCED = 71
 
 
 def main(argv: list[str]) -> None:
+    """A runner of one job; with `template` as last word, what runners are forked from."""
     handle, parent, queue = int(argv[1]), int(argv[2]), argv[3]
     die_with_parent(parent)
-    channel = Channel(socket.socket(fileno=handle))
+    pipe = socket.socket(fileno=handle)
     for name in PRELOAD.get(queue, ()):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    if argv[4:] == ["template"]:
+        fork_on_request(pipe, serve)
+    else:
+        serve(pipe)
+
+
+def serve(pipe: socket.socket) -> None:
+    """Wait for the job and see it through."""
+    channel = Channel(pipe)
     try:
         order = channel.receive(timeout=None)
     except ChannelClosed:
@@ -48,9 +61,11 @@ def work(channel: Channel, spec: Spec, *, fence_seconds: float) -> None:
     """Run the recipe and say how it ended; the last message is always result, failed or stopped."""
     redirect_output(Path(spec.workdir) / "runner.log")
     context = Context(spec, channel.send)
-    threading.Thread(target=listen, args=(channel, context, fence_seconds), daemon=True).start()
+    ear = threading.Thread(target=listen, args=(channel, context, fence_seconds), daemon=True)
     try:
+        ear.start()
         set_threads(spec.threads)
+        failpoint("runner.start")
         recipe = importlib.import_module(f"workers.recipes.{spec.type}")
         result = recipe.run(context)
         files = [entry.to_dict() for entry in describe_tree(context.out)]
@@ -60,8 +75,10 @@ def work(channel: Channel, spec: Spec, *, fence_seconds: float) -> None:
     except ChannelClosed:
         os._exit(FENCED)
     except BaseException as error:
-        traceback.print_exc()
         failure = classify(error)
+        traceback.clear_frames(error.__traceback__)  # they hold what filled the memory
+        with contextlib.suppress(MemoryError, OSError):  # a full disk takes no log either
+            traceback.print_exc()
         channel.send(
             kind="failed",
             failure={"klass": failure.klass, "message": failure.message, **failure.details},
@@ -91,21 +108,10 @@ def classify(error: BaseException) -> JobFailure:
         return error
     if isinstance(error, InvalidInput):
         return JobFailure("data", error.message)
-    text = str(error)
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
-        return JobFailure(
-            "oom_host",
-            "The machine's memory did not suffice. Use a smaller model, batch or max_length.",
-        )
-    if type(error).__name__ == "OutOfMemoryError":
-        return JobFailure(
-            "oom_gpu",
-            "The device's memory did not suffice. Use quantization '8bit', a smaller micro_batch, "
-            "a shorter max_length or gradient_checkpointing.",
-        )
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    if full or "No space left" in text or "database or disk is full" in text:  # torch, SQLite
-        return JobFailure("disk", f"The disk is full: {error}. Free some room and try again.")
+    if (full := memory_failure(error)) is not None:
+        return full
+    if (disk := full_disk_in(error)) is not None:
+        return JobFailure("disk", f"The disk is full: {disk}. Free some room and try again.")
     name = type(error).__name__
     return JobFailure(
         "crash", f"The recipe broke with {name}: {error}. The job's log has the traceback."

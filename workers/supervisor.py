@@ -4,33 +4,42 @@ Knows the database and the storage; the work itself is the runner's. Every write
 claim's token.
 """
 
-import errno
 import logging
 import shutil
+import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
 from core.db import get_database
 from core.errors import JobFailure, TuneyardError
+from core.failpoints import failpoint
 from core.jobs import records, service
 from core.jobs.claims import Claim, LostClaim
+from core.jobs.lessons import note_memory
+from core.jobs.models import Job
 from core.jobs.records import Report
 from core.jobs.types.base import Outcome
 from core.settings import Settings, get_settings
 from core.storage import StoredFile, get_storage
-from workers.briefing import make_spec
+from workers.briefing import Aid, make_spec
 from workers.channel import ChannelClosed
 from workers.drain import DRAIN
 from workers.heart import Heart
+from workers.limits import Limits, StopAsked
 from workers.logtail import LogTail
+from workers.oomkill import OomKills
 from workers.spare import SPARE
+from workers.transfer import storage_failure, transfer
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +47,7 @@ NOT_CLAIMED = "not claimed"
 REPORT_SECONDS = 1.0
 POLL_SECONDS = 0.1
 RETRY_SECONDS = 1.0
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DATABASE_AWAY = (OperationalError, InterfaceError, NoConnection)
 
 Written = TypeVar("Written")
 
@@ -61,8 +70,8 @@ def run(job_id: str, worker_id: str, queue: str, device: str) -> str:
     workdir = settings.work_dir / worker_id / f"{claim.job_id}-{claim.token}"
     try:
         return Attempt(claim, settings, workdir, queue=queue, device=device).run()
-    except LostClaim:
-        log.warning("job %s: attempt %d lost its claim", claim.job_id, claim.token)
+    except LostClaim as lost:
+        log.warning("attempt %d lost its claim: %s", claim.token, lost)
         return "lost claim"
     finally:
         shutil.rmtree(workdir, ignore_errors=True)
@@ -87,17 +96,24 @@ class Attempt:
         self.report = Report()
         self.reported = time.monotonic()
         self.log = LogTail(workdir / "runner.log")
-        self.deadline = time.monotonic() + claim.time_limit_seconds
-        self.stop_deadline: float | None = None
+        self.heard: deque[dict[str, Any]] = deque()
         self.last_checkpoint: int | None = None
+        self.oom_kills = OomKills()
+        self.tried: dict[str, Any] | None = None
+        self.ceiling: int | None = None
         self.keep = 3
         self.runner = SPARE.take(queue)
+        self.ordered = False
+        self.told: str | None = None
         self.heart = Heart(claim, settings, lambda: self._tell(kind="alive"))
+        self.limits = Limits(claim, settings, self.heart)
 
     def run(self) -> str:
         self.heart.start()
         try:
             return self._work()
+        except StopAsked:
+            return self._record_stopped()
         except JobFailure as failure:
             return self._record_failure(failure)
         except ChannelClosed:
@@ -120,46 +136,53 @@ class Attempt:
         except TuneyardError as error:  # the contract refuses now what it took at the submit
             raise JobFailure("config", error.message) from error
         except OSError as error:
-            if error.errno not in DISK_FULL:
-                raise
-            raise JobFailure("disk", f"The disk is full: {error}. Free some room.") from error
+            raise storage_failure(error) from error
 
     def _brief(self) -> None:
-        spec = make_spec(self.claim, self.settings, self.workdir, self.device)
+        failpoint("attempt.brief")
+        heed = self.limits.check_or_stop
+        aid = Aid(self._read, self._write, lambda work: transfer(work, heed))
+        spec = make_spec(self.claim, self.settings, self.workdir, self.device, aid)
         self.keep = spec.params.get("keep") or self.keep
-        pid = self.runner.pid
-        self._write(lambda session: records.note_attempt(session, self.claim, runner_pid=pid))
+        self.ceiling = spec.params.get("memory_ceiling")
+        self._write(partial(records.note_attempt, held=self.claim, runner_pid=self.runner.pid))
+        heed()
         fence = self.settings.lease_seconds - self.settings.fence_grace_seconds
         self.runner.channel.send(kind="job", spec=asdict(spec), fence_seconds=fence)
+        self.ordered = True
 
     def _write(self, write: Callable[[Session], Written]) -> Written:
-        """Run `write` in a transaction; a database that is away is tried again while the claim is
-        ours. Every write is fenced, so one whose answer was lost does nothing the second time."""
+        """Run `write` in a transaction. Every write is fenced, so one whose answer was lost does
+        nothing the second time."""
+        return self._persist(self.database.transaction, write)
+
+    def _read(self, read: Callable[[Session], Written]) -> Written:
+        return self._persist(self.database.reading, read)
+
+    def _persist(self, opening: Callable[[], Any], work: Callable[[Session], Written]) -> Written:
+        """A database that is away is tried again while the claim is ours."""
         while True:
             try:
-                with self.database.transaction() as session:
-                    return write(session)
-            except OperationalError as error:
+                with opening() as session:
+                    return work(session)
+            except DATABASE_AWAY as error:
                 log.warning("job %s: the database is away: %s", self.claim.job_id, error)
-            self._keep_claim()
+            self.limits.keep_claim()
             time.sleep(RETRY_SECONDS)
 
-    def _keep_claim(self) -> None:
-        if self.heart.lost is not None:
-            log.warning("job %s: %s", self.claim.job_id, self.heart.lost)
-            raise LostClaim(self.claim.job_id)
-
     def _tell(self, **message: Any) -> None:
-        with suppress(ChannelClosed):
-            self.runner.channel.send(**message)
+        """Say something to a runner that has its order: before, it would take this for one."""
+        if self.ordered:
+            with suppress(ChannelClosed):
+                self.runner.channel.send(**message)
 
     # -- while it runs ---------------------------------------------------------------------------
 
     def _listen(self) -> dict[str, Any]:
         """Pass on what the runner says until it says its last; returns that message."""
         while True:
-            self._keep_limits()
-            message = self.runner.channel.receive(timeout=POLL_SECONDS)
+            self._heed()
+            message = self._next_message()
             if message is not None:
                 if message["kind"] in ("result", "failed", "stopped"):
                     return message
@@ -167,17 +190,18 @@ class Attempt:
             if time.monotonic() - self.reported >= REPORT_SECONDS:
                 self._flush()
 
-    def _keep_limits(self) -> None:
-        now = time.monotonic()
-        self._keep_claim()
-        if now > self.deadline:
-            hours = self.claim.time_limit_seconds / 3600
-            raise JobFailure("timeout", f"The job's time limit of {hours:g} hours is over.")
-        reason = "cancel" if self.heart.wishes.cancel else "drain" if DRAIN.is_set() else None
-        if reason and self.stop_deadline is None:
-            self.stop_deadline = now + self.settings.stop_grace_seconds
-            self._tell(kind="stop", reason=reason)
-        if self.stop_deadline is not None and now > self.stop_deadline:
+    def _next_message(self) -> dict[str, Any] | None:
+        if self.heard:
+            return self.heard.popleft()
+        return self.runner.channel.receive(timeout=POLL_SECONDS)
+
+    def _heed(self) -> None:
+        """Keep the limits while the runner works: told to stop, it has the grace to do so."""
+        self.limits.check()
+        if self.limits.stop != self.told:
+            self.told = self.limits.stop
+            self._tell(kind="stop", reason=self.told)
+        if self.limits.patience_over:
             raise ChannelClosed("the runner did not stop in time")
 
     def _take(self, message: dict[str, Any]) -> None:
@@ -192,6 +216,15 @@ class Attempt:
             self.report.rows[message["row"]] = message["data"]
         elif kind == "checkpoint":
             self._store_checkpoint(message)
+        elif kind == "memory":
+            self._learn(message["lesson"])
+
+    def _learn(self, lesson: dict[str, Any]) -> None:
+        """Keep what a training has shown of its memory; what it is only about to try (`fitted` is
+        None) is remembered, in case that is the last that is heard of it."""
+        self.tried = lesson if lesson["fitted"] is None else None
+        if self.tried is None:
+            self._write(partial(note_memory, held=self.claim, lesson=lesson))
 
     def _flush(self) -> None:
         """Write what has gathered since the last time, in one transaction."""
@@ -210,9 +243,16 @@ class Attempt:
         if message["step"] == self.last_checkpoint:
             return  # a drain right behind an epoch's end: it is saved already
         self.last_checkpoint = message["step"]
+        begun = time.monotonic()
         key = f"{self.key}/checkpoints/step-{message['step']}"
-        self.storage.put_tree(Path(message["path"]), key, move=True)
         files = [StoredFile(**entry) for entry in message["files"]]
+        fault = transfer(partial(self._upload, message["path"], key, files), self._heed_storing)
+        if fault is not None:
+            raise JobFailure("infra", f"The checkpoint was not stored as it was written: {fault}.")
+        failpoint("attempt.checkpoint", at=message["step"])
+        seconds = message.get("seconds", 0) + time.monotonic() - begun
+        # Whoever resumes from it repeats no step before it: their points must not be lost with us.
+        self._flush()
 
         def record(session: Session) -> list[str]:
             records.add_checkpoint(
@@ -222,11 +262,34 @@ class Attempt:
                 storage_key=key,
                 manifest=files,
                 metrics=message["metrics"],
+                seconds=seconds,
             )
+            # The newest was just looked at in the storage: the older ones are not the last good.
             return records.drop_old_checkpoints(session, self.claim, keep=self.keep)
 
-        for old in self._write(record):
-            self.storage.delete(old)
+        self._delete(self._write(record))
+
+    def _upload(self, path: str, key: str, files: list[StoredFile]) -> str | None:
+        """Store a folder; then what the storage says is wrong with it, if anything."""
+        self.storage.put_tree(Path(path), key, move=True)
+        return self.storage.fault_in(key, files)
+
+    def _heed_storing(self) -> None:
+        """What is being saved for a pause is worth waiting for; the grace begins when it is."""
+        if self.told == "pause" and not DRAIN.is_set():
+            self.limits.wait_anew()
+        self._heed()
+        # A runner whose messages nobody takes would hold its work up, and at last end itself.
+        with suppress(ChannelClosed):  # it has said its last, and what it saved is still wanted
+            while (message := self.runner.channel.receive(timeout=0)) is not None:
+                self.heard.append(message)
+
+    def _delete(self, keys: list[str]) -> None:
+        for key in keys:
+            try:
+                transfer(partial(self.storage.delete, key), self._heed_storing)
+            except JobFailure as failure:  # no row points to it: the keeper takes it away
+                log.warning("could not delete %s: %s", key, failure.message)
 
     # -- how it ends -----------------------------------------------------------------------------
 
@@ -234,48 +297,80 @@ class Attempt:
         if last["kind"] == "failed":
             raise JobFailure(**last["failure"])
         if last["kind"] == "stopped":
-            return self._record_stopped(last["reason"])
+            return self._record_stopped()
         self._flush()
-        self.storage.put_tree(self.workdir / "out", f"{self.key}/out", move=True)
         files = [StoredFile(**entry) for entry in last["files"]]
-        outcome = Outcome(last["result"], files, f"{self.key}/out")
-        job = self._write(lambda session: service.succeed(session, self.claim, outcome))
-        if job.status != "succeeded":
-            raise JobFailed(job.error["message"])
-        return "succeeded"
+        out = f"{self.key}/out"
+        fault = transfer(
+            partial(self._upload, str(self.workdir / "out"), out, files),
+            self.limits.check_while_finishing,
+        )
+        if fault is not None:
+            raise JobFailure("infra", f"The result was not stored as it was written: {fault}.")
+        outcome = Outcome(last["result"], files, out)
+        failpoint("attempt.finish")
+        job = self._write(partial(service.succeed, held=self.claim, outcome=outcome))
+        return self._said(job)
 
     def _record_failure(self, failure: JobFailure) -> str:
+        self.runner.kill()
         self._flush()
-        self._write(lambda session: service.fail(session, self.claim, failure))
-        raise JobFailed(f"{failure.klass}: {failure.message}")
+        return self._said(self._write(partial(service.fail, held=self.claim, failure=failure)))
 
-    def _record_stopped(self, reason: str) -> str:
+    def _record_stopped(self) -> str:
+        """The attempt ends as wished: the row says last who wished what."""
+        self.runner.kill()
         self._flush()
-        if reason == "cancel":
-            self._write(lambda session: service.cancelled(session, self.claim))
-            raise JobCancelled(self.claim.job_id)
-        message = "The worker was told to stop; the job is queued again."
-        self._write(
-            lambda session: service.requeue(session, self.claim, outcome="drained", message=message)
-        )
-        return "drained"
+        if self.limits.stop == "cancel":
+            job = self._write(partial(service.cancelled, held=self.claim))
+        elif self.limits.stop == "pause":
+            job = self._write(partial(service.paused, held=self.claim))
+        else:
+            message = "The worker was told to stop; the job is queued again."
+            drained = partial(service.requeue, held=self.claim, outcome="drained", message=message)
+            job = self._write(drained)
+        return self._said(job)
 
     def _record_broken(self, error: Exception) -> str:
+        self.runner.kill()
         message = f"The supervisor broke with {type(error).__name__}: {error}."
-        self._write(lambda session: service.lost_runner(session, self.claim, message))
+        self._write(partial(service.lost_runner, held=self.claim, message=message))
         raise JobFailed(message) from error
 
     def _record_lost(self) -> str:
         """The runner is gone without a last word: because it was stopped, or because it died."""
         self.runner.kill()
-        if self.stop_deadline is not None:
-            return self._record_stopped("cancel" if self.heart.wishes.cancel else "drain")
+        if self.limits.stop is not None:
+            return self._record_stopped()
         self._flush()
         code = self.runner.process.returncode
+        if code == -signal.SIGKILL and self.oom_kills.rose():
+            return self._record_oom_kill()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        job = self._write(
-            lambda session: service.lost_runner(session, self.claim, f"The runner {how}.")
+        lost = partial(service.lost_runner, held=self.claim, message=f"The runner {how}.")
+        return self._said(self._write(lost))
+
+    def _record_oom_kill(self) -> str:
+        """The kernel ended the runner for its memory. A training's next attempt begins with less,
+        which is not held against it as long as there is less to begin with."""
+        message = "The kernel killed the runner because the machine's memory was full."
+        less = self.tried is not None
+        if less:
+            lesson = self.tried | {"fitted": False}
+            self._write(partial(note_memory, held=self.claim, lesson=lesson))
+            less = self.ceiling is None or lesson["need_bytes"] < self.ceiling
+        message += (
+            " It is tried with smaller groups."
+            if less
+            else " Use a smaller model, batch or max_length, or a machine with more memory."
         )
+        lost = partial(service.lost_runner, held=self.claim, message=message, klass="oom_host")
+        return self._said(self._write(partial(lost, barren=not less)))
+
+    def _said(self, job: Job) -> str:
+        """What Flower shows: a job that failed or was cancelled raises."""
         if job.status == "failed":
-            raise JobFailed(job.error["message"])
-        return "requeued"
+            raise JobFailed(f"{job.error['class']}: {job.error['message']}")
+        if job.status == "cancelled":
+            raise JobCancelled(job.id)
+        return job.status

@@ -1,25 +1,53 @@
-"""The Celery tasks. Each is three lines: the work is elsewhere."""
+"""The Celery tasks. Each is a few lines: the work is elsewhere."""
 
+import time
+from typing import Any
+
+from celery.exceptions import Ignore
+
+from core.fleet.service import keeper_run
 from core.jobs.sweep import sweep
 from core.jobs.types import TYPES
-from core.queue import SWEEP
+from core.queue import RETAIN, SWEEP
+from core.retention import retain_in_background
 from workers import supervisor
-from workers.app import THIS, app
+from workers.app import THIS, app, settings
 from workers.supervisor import JobCancelled, JobFailed
 
 
-def run_job(job_id: str) -> str:
+def run_job(task: Any, job_id: str) -> str:
     try:
-        return supervisor.run(job_id, THIS["worker_id"], THIS["queue"], THIS["device"])
+        result = supervisor.run(job_id, THIS["worker_id"], THIS["queue"], THIS["device"])
     except MemoryError as error:  # it would take the worker's main process down with it
         raise JobFailed("the supervisor ran out of memory") from error
+    if result == supervisor.NOT_CLAIMED and task.request.delivery_info.get("redelivered"):
+        # RabbitMQ brought the same message again, after a lost connection or a long time without
+        # an ack. A result would write over the true one in Flower: the task's id is the same.
+        raise Ignore
+    return result
 
 
 # One name a type, the same work: a shadow name would not reach the publisher's event.
 for kind in TYPES:
-    app.task(name=kind.name, throws=(JobFailed, JobCancelled))(run_job)
+    app.task(name=kind.name, bind=True, throws=(JobFailed, JobCancelled))(run_job)
+
+
+class Swept:
+    """When this process last ended a sweep, by the monotonic clock."""
+
+    at: float | None = None
 
 
 @app.task(name=SWEEP)
 def run_sweep() -> int:
-    return sweep()
+    if Swept.at is not None and time.monotonic() - Swept.at < settings.sweep_seconds / 2:
+        return 0  # one of those that piled up while no keeper ran
+    with keeper_run("sweep"):
+        given_back = sweep()
+    Swept.at = time.monotonic()
+    return given_back
+
+
+@app.task(name=RETAIN)
+def run_retention() -> str:
+    return retain_in_background()

@@ -5,11 +5,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
+from core.accounts.service import ensure_project
 from core.db import get_database
 from core.jobs import claims, records, service
 from core.jobs.models import Job
@@ -18,29 +20,34 @@ from tests.platform import environment, migrate
 from workers import supervisor
 from workers.supervisor import JobCancelled, JobFailed
 
+SETTINGS = {
+    "broker_url": "redis://127.0.0.1:1/0",
+    "lease_seconds": "30",
+    "heartbeat_seconds": "1",
+    "fence_grace_seconds": "2",
+    "stop_grace_seconds": "2",
+    "spare_runner": "false",
+}
+
+
+@contextmanager
+def settled(folder: Path, **settings: str) -> Iterator[Path]:
+    """A database, and settings with which nothing takes long."""
+    here = {"data_dir": str(folder), "model_dir": str(folder / "models")}
+    with environment(**SETTINGS | here | settings):
+        migrate(f"sqlite:///{folder / 'tuneyard.db'}")
+        yield folder
+
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Path]:
-    """A database and short leases; the runners are real, their work is a broken merge."""
-    settings = {
-        "data_dir": str(tmp_path),
-        "broker_url": "redis://127.0.0.1:1/0",
-        "model_dir": str(tmp_path / "models"),
-        "lease_seconds": "6",
-        "heartbeat_seconds": "1",
-        "fence_grace_seconds": "2",
-        "stop_grace_seconds": "2",
-        "spare_runner": "false",
-    }
-    with environment(**settings):
-        migrate(f"sqlite:///{tmp_path / 'tuneyard.db'}")
-        yield tmp_path
+    """The runners are real, their work is a batch that lacks its model."""
+    with settled(tmp_path) as folder:
+        yield folder
 
 
 def submit(**params: object) -> str:
     """A generate job in the database, whatever stands against it."""
-    from core.accounts.service import ensure_project
-
     with get_database().transaction() as session:
         project = ensure_project(session, "default").id
         job = add_job(session, project, type="generate", queue="none")
@@ -62,7 +69,7 @@ def children() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and "workers.runner" in " ".join(child.cmdline())
+        if child.status() != psutil.STATUS_ZOMBIE and "runner" in " ".join(child.cmdline())
     ]
 
 
@@ -114,7 +121,7 @@ def test_a_killed_runner_sends_its_job_back_to_the_queue(waiting: str) -> None:
     thread, ended = in_background(waiting)
     os.kill(children()[0].pid, signal.SIGKILL)
     thread.join(timeout=20)
-    assert ended == ["requeued"]
+    assert ended == ["queued"]
     assert read(waiting).status == "queued"
     with get_database().reading() as session:
         [attempt] = records.attempts(session, waiting)
@@ -190,4 +197,4 @@ def test_a_database_that_is_away_for_a_while_costs_nothing(
     blocker.execute("ROLLBACK")
     blocker.close()
     thread.join(timeout=20)
-    assert ended == ["requeued"]
+    assert ended == ["queued"]

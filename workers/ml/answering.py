@@ -5,14 +5,10 @@ Knows neither jobs nor SQL execution; `workers.recipes` puts those around it.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from core.errors import JobFailure
 from workers.ml.engine import Engine
 from workers.ml.loading import LoadedModel, load_adapter, load_base
 from workers.ml.prompts import FILE_NAME, PromptTemplate
@@ -55,13 +51,22 @@ def choose_template(
 
 
 class Answers:
-    """One batch on one engine: `of(examples)` yields (index, completion) as they finish."""
+    """One batch on one engine: `of(examples)` yields completions as they finish. `tell` takes an
+    event for a person."""
 
-    def __init__(self, loaded: LoadedModel, template: PromptTemplate, sampling: Sampling) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        template: PromptTemplate,
+        sampling: Sampling,
+        *,
+        tell: Callable[..., None],
+    ) -> None:
         self.loaded = loaded
+        self.tell = tell
         self.template = template
         self.sampling = sampling
-        self.engine = Engine(loaded)
+        self.engine = Engine(loaded, on_shrink=self._fewer)
         self.finished = 0
         self._started = time.monotonic()
 
@@ -75,10 +80,9 @@ class Answers:
             if len(requests) % 500 == 0:  # a large batch takes a while to tokenise
                 on_step()
         self._started = time.monotonic()
-        with out_of_memory_named():
-            for completion in self.engine.generate(requests, on_step=on_step):
-                self.finished += 1
-                yield completion
+        for completion in self.engine.generate(requests, on_step=on_step):
+            self.finished += 1
+            yield completion
 
     def figures(self) -> dict[str, Any]:
         """What it took so far; `trunk_tokens` went through the layers, the prefix among them."""
@@ -90,6 +94,10 @@ class Answers:
             "trunk_tokens": self.engine.counts.trunk_tokens,
             "steps": self.engine.counts.steps,
         }
+
+    def _fewer(self, before: int, after: int) -> None:
+        message = f"memory ran out with {before} questions at a time; it goes on with {after}"
+        self.tell(message, level="warning", before=before, after=after)
 
     def _prompt(self, example: Mapping[str, Any]) -> list[int]:
         asked = {"input": "", "context": "[]", **example, "answer": ""}
@@ -105,13 +113,3 @@ def describe(loaded: LoadedModel, template: PromptTemplate) -> dict[str, Any]:
         "weight_bytes": loaded.weight_bytes,
         "prompt": template.style,
     }
-
-
-@contextmanager
-def out_of_memory_named() -> Iterator[None]:
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise JobFailure("oom_gpu", f"generation does not fit the GPU: {error}") from error
-    except MemoryError as error:
-        raise JobFailure("oom_host", "generation does not fit into memory") from error

@@ -53,7 +53,7 @@ def fused_attention(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float
 ) -> Tensor:
     """[1, H, T, D] in and out, by torch's kernels, one mask [1, 1, L, P + L] for all suffixes."""
-    prefix, longest = layout.prefix, layout.longest
+    prefix, width = layout.prefix, layout.width
     (q_prefix, q), (k_prefix, k), (v_prefix, v) = (_split(t, layout) for t in (query, key, value))
     parts = []
     if prefix:
@@ -62,7 +62,7 @@ def fused_attention(
             is_causal=True, scale=scaling, enable_gqa=True,
         )  # fmt: skip
         parts.append(part[0])
-    mask = torch.ones(longest, prefix + longest, dtype=torch.bool, device=q.device).tril(prefix)
+    mask = torch.ones(width, prefix + width, dtype=torch.bool, device=q.device).tril(prefix)
     out = F.scaled_dot_product_attention(
         q.transpose(0, 1),
         _behind(k_prefix, k),
@@ -113,9 +113,9 @@ def _split(states: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """[1, H, T, D] -> the prefix [H, P, D] and the suffixes as rows [H, n, L, D], zero-padded."""
     heads, _, width = states.shape[1:]
     prefix, suffixes = states[0, :, : layout.prefix], states[0, :, layout.prefix :]
-    rows = states.new_zeros(heads, layout.suffixes * layout.longest, width)
+    rows = states.new_zeros(heads, layout.suffixes * layout.width, width)
     rows = rows.index_copy(1, layout.scatter, suffixes)
-    return prefix, rows.view(heads, layout.suffixes, layout.longest, width)
+    return prefix, rows.view(heads, layout.suffixes, layout.width, width)
 
 
 def _unsplit(rows: Tensor, layout: Layout) -> Tensor:

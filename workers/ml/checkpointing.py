@@ -21,18 +21,30 @@ WEIGHTS = "adapter_model.safetensors"
 class Position:
     """How far a run is. The data position follows from `step`: the order of every epoch is drawn
     from the seed, so `epoch` and `batch` (batches of it that are done) are written for readers.
-    `seconds` counts training steps alone, over all attempts."""
+    `seconds` counts training steps alone, over all attempts; `loss_sum` is that of the epoch's
+    `loss_steps` so far."""
 
     step: int = 0
     epoch: int = 0
     batch: int = 0
     best_step: int | None = None
     best_loss: float | None = None
-    last_loss: float | None = None
     without_gain: int = 0
     examples: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+
+    def judge(self, validation_loss: float, *, min_delta: float) -> bool:
+        """Note a validation; returns whether it is the best so far."""
+        best = self.best_loss
+        gained = best is None or validation_loss < best - min_delta
+        self.without_gain = 0 if gained else self.without_gain + 1
+        if best is not None and validation_loss >= best:
+            return False
+        self.best_loss, self.best_step = validation_loss, self.step
+        return True
 
 
 def adapter_weights(model: PeftModel) -> dict[str, Tensor]:
@@ -60,10 +72,8 @@ def write_state(
         (directory / "best").mkdir()
         save_file(best, directory / "best" / WEIGHTS)
     states = {name: part.state_dict() for name, part in parts.items()}
-    random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
-    torch.save({"parts": states, "random": random}, directory / "state.pt")
+    with (directory / "state.pt").open("wb") as file:  # given a path, torch hides why it failed
+        torch.save({"parts": states, "random": random_state()}, file)
     text = json.dumps({"position": asdict(position), "resolved": resolved}, indent=2)
     (directory / "position.json").write_text(text + "\n", encoding="utf-8")
 
@@ -81,9 +91,21 @@ def read_state(
     saved = torch.load(directory / "state.pt", weights_only=True, map_location="cpu")
     for name, part in parts.items():
         part.load_state_dict(saved["parts"][name])
-    torch.set_rng_state(saved["random"]["cpu"])
-    if "cuda" in saved["random"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(saved["random"]["cuda"])
+    set_random_state(saved["random"])
     position = json.loads((directory / "position.json").read_text(encoding="utf-8"))["position"]
     best = directory / "best" / WEIGHTS
     return Position(**position), load_file(best) if best.exists() else None
+
+
+def random_state() -> dict[str, Tensor]:
+    """Where the random numbers of this process stand: what dropout draws next."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.errors import JobFailure
+from core.failpoints import failpoint
+from workers.ml import memory
 from workers.ml.cache import Prefix, RowCache, bytes_per_position, logit_bytes, rows_that_fit
 from workers.ml.decoding import NAME
 from workers.ml.inference import Inference
 from workers.ml.loading import LoadedModel
+from workers.ml.outofmemory import memory_failure
 from workers.ml.prompts import end_token_ids
 from workers.ml.rows import (
     Batch,
@@ -50,12 +54,21 @@ class Engine:
     """Works with a loaded model; one thread at a time. Holds the adapter as it is now.
 
     `submit` requests and `run`, or `generate` a whole batch, which finds its common prefix.
-    `max_rows` caps the rows at a time; memory caps them too. The model is borrowed for each step
-    and given back as it was, so that a training may ask its own model for answers.
+    `max_rows` caps the rows at a time; memory caps them too, and where it runs out nevertheless the
+    rows begin again, half as many at a time (`on_shrink(before, after)`). The model is borrowed for
+    each step and given back as it was, so that a training may ask its own model for answers.
     """
 
-    def __init__(self, loaded: LoadedModel, *, max_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        max_rows: int | None = None,
+        on_shrink: Callable[[int, int], None] | None = None,
+    ) -> None:
         self.loaded = loaded
+        self.entering_tokens = ENTERING_TOKENS
+        self.on_shrink = on_shrink
         self.counts = Counts()
         self.max_rows = max_rows
         model = loaded.model
@@ -110,17 +123,42 @@ class Engine:
         refused = self._admit()
         if not self._rows:
             return refused
-        batch = advance(self._rows, self._cache, self.loaded.device)
-        self._cache.aim_at(torch.tensor(batch.places, device=self.loaded.device))
-        with self._inference:
-            tokens = self._choose(self._forward(batch))
-        return refused + self._settle(tokens)
+        tokens = self._next_tokens()
+        return refused + (self._settle(tokens) if tokens is not None else [])
+
+    def _next_tokens(self) -> list[int] | None:
+        """One for each row; None where memory ran out, and all rows wait again."""
+        try:
+            batch = advance(self._rows, self._cache, self.loaded.device)
+            self._cache.aim_at(torch.tensor(batch.places, device=self.loaded.device))
+            with self._inference:
+                return self._choose(self._forward(batch))
+        except Exception as error:
+            failure = memory_failure(error, f"answering {len(self._rows)} questions at a time")
+            if failure is None:
+                raise
+        # Here the error is gone, and with it the frames that held what filled the memory.
+        self._shrink(failure)
+        return None
+
+    def _shrink(self, failure: JobFailure) -> None:
+        """Put the rows back in front of those that wait; half as many are taken from now on."""
+        count = len(self._rows)
+        if count == 1:
+            raise failure
+        self._waiting.extendleft(row.request for row in reversed(self._rows))
+        self._rows.clear()
+        self._cache = RowCache(rows=0, length=0)
+        self.max_rows, self.entering_tokens = count // 2, max(1, self.entering_tokens // 2)
+        memory.give_back(self.loaded.device)
+        if self.on_shrink is not None:
+            self.on_shrink(count, self.max_rows)
 
     def _admit(self) -> list[Completion]:
         """Takes waiting requests into free places; returns those that can't be served."""
         refused = []
         self._lay_out()
-        room = ENTERING_TOKENS
+        room = self.entering_tokens
         while self._waiting and len(self._rows) < self._cache.rows:
             if not self._fits(self._waiting[0]):
                 refused.append(_refusal(self._waiting.popleft(), self.loaded.context_length))
@@ -128,7 +166,7 @@ class Engine:
             row = self._row(self._waiting[0])
             if self._rows and len(row.suffix) + row.limit > self._cache.length:
                 break  # longer places are laid out when these rows are done
-            if len(row.suffix) > room and room < ENTERING_TOKENS:
+            if len(row.suffix) > room and room < self.entering_tokens:
                 break  # in the next step
             room -= len(row.suffix)
             self._rows.append(row)
@@ -160,6 +198,7 @@ class Engine:
         self.counts.steps += 1
         self.counts.trunk_tokens += len(batch.token_ids)
         self.counts.head_tokens += len(batch.last)
+        failpoint("engine.step", at=self.counts.steps, oom=torch.OutOfMemoryError)
         output = self.model(
             input_ids=torch.tensor([batch.token_ids], device=device),
             position_ids=batch.step.positions.unsqueeze(0),

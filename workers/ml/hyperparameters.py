@@ -123,17 +123,22 @@ def auto_prompt(kind: str) -> str:
     return "bare" if kind == "sql" else "chat"
 
 
-def auto_memory(batch_size: int, fits: Callable[[int, bool], bool]) -> tuple[int, bool]:
+def auto_memory(
+    batch_size: int,
+    fits: Callable[[int, bool], bool],
+    *,
+    micro_batch: Auto | int = "auto",
+    checkpointing: Auto | bool = "auto",
+) -> tuple[int, bool]:
     """(micro_batch, gradient_checkpointing); `fits` says of such a pair whether there is room.
 
     Smaller groups come first, down to a quarter of the batch (they only repeat the prefix), then
-    checkpointing (a third more work), then ever fewer examples.
+    checkpointing (a third more work), then ever fewer examples. What is no "auto" stays.
     """
     halvings = [max(1, batch_size >> k) for k in range(batch_size.bit_length())]
-    for micro in halvings[:3]:
-        if fits(micro, False):
-            return micro, False
-    for micro in halvings:
-        if fits(micro, True):
-            return micro, True
-    return 1, True
+    if micro_batch != "auto":
+        halvings = [micro_batch]
+    plain = [(micro, False) for micro in halvings[: None if checkpointing is False else 3]]
+    choices = plain + [(micro, True) for micro in halvings]
+    allowed = [choice for choice in choices if checkpointing in ("auto", choice[1])]
+    return next((choice for choice in allowed if fits(*choice)), allowed[-1])

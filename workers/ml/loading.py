@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.basemodels.safety import check_adapter_directory, check_model_directory
 from core.errors import InvalidInput, JobFailure
+from workers.ml.outofmemory import memory_failure
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # What a LoRA adapter's arithmetic depends on. Every other key of its config (the base model's
@@ -106,7 +107,7 @@ def load_adapter(loaded: LoadedModel, adapter_dir: Path) -> LoadedModel:
     """
     from peft import PeftModel
 
-    _refuse_hostile(check_adapter_directory, adapter_dir)
+    refuse_hostile_adapter(adapter_dir)
     config = lora_config(adapter_dir)
     try:
         model = PeftModel.from_pretrained(
@@ -118,6 +119,8 @@ def load_adapter(loaded: LoadedModel, adapter_dir: Path) -> LoadedModel:
             local_files_only=True,
         )
     except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        if (full := memory_failure(error, "loading the adapter")) is not None:
+            raise full from error
         raise JobFailure(
             "config", f"the adapter does not fit this base model: {_first_line(error)}"
         ) from error
@@ -169,11 +172,11 @@ def _from_pretrained(model_dir: Path, options: dict[str, Any]):
             local_files_only=True,
             **options,
         )
-    except torch.cuda.OutOfMemoryError as error:
-        raise JobFailure("oom_gpu", f"the model does not fit the GPU: {error}") from error
     except MemoryError as error:
-        raise JobFailure("oom_host", "the model does not fit into memory") from error
+        raise memory_failure(error, "loading the model") from error
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        if (full := memory_failure(error, "loading the model")) is not None:
+            raise full from error
         raise JobFailure(
             "config", f"the model in {model_dir.name} can't be loaded: {_first_line(error)}"
         ) from error
@@ -212,6 +215,11 @@ def _require_loaded(model, config, adapter_dir: Path) -> None:
             f"the adapter does not fit this base model: {len(odd)} of its weights are missing or "
             f"left over, such as {odd[0]}",
         )
+
+
+def refuse_hostile_adapter(directory: Path) -> None:
+    """JobFailure (config) unless the folder holds what an adapter may hold and nothing else."""
+    _refuse_hostile(check_adapter_directory, directory)
 
 
 def _refuse_hostile(check, directory: Path) -> None:

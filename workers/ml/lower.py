@@ -12,7 +12,10 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
+from workers.ml import memory
 from workers.ml.packing import Example, Group, common_prefix
+
+FREE_SHARE = 0.2  # of the free memory that may hold what the lower layers give
 
 
 def first_adapted_layer(model: PeftModel) -> int:
@@ -22,28 +25,30 @@ def first_adapted_layer(model: PeftModel) -> int:
     return min((int(number[1]) if number else 0 for number in numbers), default=0)
 
 
-def kept_bytes(
-    examples: Sequence[Example], hidden_size: int, itemsize: int, *, share_prefix: bool
-) -> int:
+def kept_bytes(model: PeftModel, examples: Sequence[Example], *, share_prefix: bool) -> int:
     shared = common_prefix(examples) if share_prefix else 0
-    return sum(len(e) - shared for e in examples) * hidden_size * itemsize
+    size = model.config.hidden_size * model.dtype.itemsize
+    return sum(len(example) - shared for example in examples) * size
+
+
+def has_room(
+    model: PeftModel, examples: Sequence[Example], *, share_prefix: bool, device: str
+) -> bool:
+    """Whether there are layers that run once, and memory for what comes out of them."""
+    size = kept_bytes(model, examples, share_prefix=share_prefix)
+    return first_adapted_layer(model) > 0 and size <= FREE_SHARE * memory.available(device)
 
 
 class LowerStates:
-    """Hidden states at the input of layer `first` for each of `examples`, the prompts' common
-    prefix once (`share_prefix` as the groups are packed). `fill` computes them; `row` puts those
-    of a group together as `[1, T, d]`."""
+    """Hidden states at the input of the first adapted layer for each of `examples`, the prompts'
+    common prefix once (`share_prefix` as the groups are packed). `fill` computes them; `row` puts
+    those of a group together as `[1, T, d]`."""
 
     def __init__(
-        self,
-        model: PeftModel,
-        examples: Sequence[Example],
-        *,
-        first: int,
-        share_prefix: bool = True,
+        self, model: PeftModel, examples: Sequence[Example], *, share_prefix: bool = True
     ) -> None:
         self.decoder = model.get_base_model().get_decoder()
-        self.layers, self.first = self.decoder.layers, first
+        self.layers, self.first = self.decoder.layers, first_adapted_layer(model)
         self.shared = common_prefix(examples) if share_prefix else 0
         self.prefix: Tensor | None = None
         self.kept: dict[int, Tensor] = {}
@@ -67,13 +72,18 @@ class LowerStates:
             self.kept[id(example)] = torch.cat([states[self.shared : prefix], states[start:end]])
             start = end
 
+    @property
+    def kept_bytes(self) -> int:
+        return sum(states.numel() * states.itemsize for states in self.kept.values())
+
     def covers(self, group: Group) -> bool:
         return all(id(example) in self.kept for example in group.examples)
 
     def row(self, group: Group) -> Tensor:
         own = group.layout.prefix - self.shared
         kept = [self.kept[id(example)] for example in group.examples]
-        return torch.cat([self.prefix, kept[0][:own], *(k[own:] for k in kept)])[None]
+        padding = self.prefix.new_zeros(group.padding, self.prefix.shape[1])
+        return torch.cat([self.prefix, kept[0][:own], *(k[own:] for k in kept), padding])[None]
 
     @contextmanager
     def upper_layers(self) -> Iterator[None]:

@@ -1,14 +1,21 @@
 """How much memory there is and how much a training takes. Knows sizes, no model class."""
 
 import ctypes
+import gc
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
+# Measured (benchmarks/training_memory.py; the table is in docs/training.md), and fitted so that the
+# estimate lies above what a training took and below twice of it.
+FIXED_BYTES = 350 << 20  # the optimizer, and the kernels that oneDNN makes
 KEPT_PER_LAYER = 12  # hidden-size vectors that a decoder layer keeps for its backward pass
 KEPT_PER_MLP = 4  # intermediate-size vectors likewise
+LOGIT_COPIES = 2  # the head's logits and their gradient
+PAIR_COPIES = 5  # of the probabilities, in the backward pass of a CPU
 
 
 def keep_freed_memory() -> None:
@@ -24,6 +31,16 @@ def keep_freed_memory() -> None:
     mallopt(M_TOP_PAD, 64 << 20)
 
 
+def give_back(device: str) -> None:
+    """Let the system have what nothing uses any more."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+        return
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def used(device: str) -> int:
     """Bytes in use: of the process on a CPU, allocated on a GPU."""
     if device.startswith("cuda"):
@@ -33,11 +50,20 @@ def used(device: str) -> int:
 
 
 def peak(device: str) -> int:
-    """The largest `used` so far."""
+    """The largest `used` so far, or since `forget_peak`."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     # The kernel notes the peak only now and then.
     return max(used(device), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def forget_peak(device: str) -> None:
+    """Let `peak` begin anew, where that can be had."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def available(device: str) -> int:
@@ -50,15 +76,23 @@ def available(device: str) -> int:
 
 
 def group_bytes(
-    config, *, tokens: int, labels: int, itemsize: int, gradient_checkpointing: bool
+    config,
+    *,
+    tokens: int,
+    labels: int,
+    pairs: int,
+    layers: int,
+    itemsize: int,
+    gradient_checkpointing: bool,
 ) -> int:
-    """What a packed row of `tokens` leaves behind for its backward pass, by estimate: vectors of
-    every layer (checkpointed: one a layer, and all of one layer) and the logits of `labels`, in
-    the model's dtype and in fp32, with their gradients."""
+    """What a packed row of `tokens` takes for its forward and backward pass, by estimate: vectors
+    of each of the `layers` that are trained (checkpointed: one a layer, and all of one layer), the
+    logits of `labels` with their gradient, and one layer's attention over `pairs` of tokens."""
     layer = KEPT_PER_LAYER * config.hidden_size + KEPT_PER_MLP * config.intermediate_size
-    layers = config.num_hidden_layers
     kept = layer + layers * config.hidden_size if gradient_checkpointing else layer * layers
-    return tokens * kept * itemsize + labels * config.vocab_size * 2 * (itemsize + 4)
+    attention = PAIR_COPIES * pairs * config.num_attention_heads * itemsize
+    logits = labels * config.vocab_size * LOGIT_COPIES * itemsize
+    return FIXED_BYTES + tokens * kept * itemsize + logits + attention
 
 
 def _group_limit() -> int:

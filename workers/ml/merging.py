@@ -6,9 +6,10 @@ folding into them would round again.
 """
 
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from torch import Tensor
 from core.errors import JobFailure
 from workers.ml.loading import LoadedModel, load_adapter, load_base
 from workers.ml.prompts import FILE_NAME, PromptTemplate, end_token_ids
+
+Part = TypeVar("Part")
 
 MAX_LOGIT_DIFFERENCE = 1e-3
 NEW_TOKENS = 24
@@ -62,28 +65,39 @@ def merge(
     precision: str = "fp32",
     prompts: list[str] | None = None,
     device: str = "cpu",
+    check: Callable[[], None] = lambda: None,
 ) -> Parity:
     """Writes the merged model, its tokenizer and prompt into the empty directory `target`.
 
     `precision` fp32 or bf16 is that of the saved weights; the comparison is in fp32. Raises
-    JobFailure (crash) with the figures if the merged model is not the same.
+    JobFailure (crash) with the figures if the merged model is not the same. `check` is called
+    between the parts of the work and may raise to stop it.
     """
     if precision not in ("fp32", "bf16"):
         raise JobFailure("config", f"unknown precision {precision!r} of a merged model: fp32, bf16")
     loaded = load_base(base_dir, quantization="none", precision="fp32", device=device)
+    check()
     loaded = load_adapter(loaded, adapter_dir)
     asked = sample_prompts(loaded, adapter_dir, prompts or [])
-    live = [answer(loaded, loaded.model, ids) for ids in asked]
+    live = [answer(loaded, loaded.model, ids) for ids in heeding(check, asked)]
     model = loaded.model.merge_and_unload()
-    same = [along(model, ids, one.tokens) for ids, one in zip(asked, live, strict=True)]
-    parity = compare(live, same)
+    pairs = list(zip(asked, live, strict=True))
+    parity = compare(live, [along(model, ids, one.tokens) for ids, one in heeding(check, pairs)])
     require_same(parity)
     if precision == "bf16":
         model = model.to(torch.bfloat16)
-        rounded = [along(model, ids, one.tokens) for ids, one in zip(asked, live, strict=True)]
+        rounded = [along(model, ids, one.tokens) for ids, one in heeding(check, pairs)]
         parity = with_rounding(parity, compare(live, rounded))
+    check()
     save(model, loaded, adapter_dir, target)
     return parity
+
+
+def heeding(check: Callable[[], None], parts: Sequence[Part]) -> Iterator[Part]:
+    """The parts of a work; before each, `check` may stop it."""
+    for part in parts:
+        check()
+        yield part
 
 
 def sample_prompts(loaded: LoadedModel, adapter_dir: Path, prompts: list[str]) -> list[list[int]]:

@@ -1,8 +1,9 @@
-"""Groups of examples as one row of tokens without padding. Knows token ids, no text and no model.
+"""Groups of examples as one row of tokens. Knows token ids, no text and no model.
 
 A group is `[prefix, suffix 1, …, suffix n]`: the prefix is what all its prompts begin with, each
 suffix continues at position P = len(prefix) and sees the prefix and itself. With P = 0 the same
-layout is a plain packed row of independent examples.
+layout is a plain packed row of independent examples. Examples are not padded to one length; the row
+as a whole is rounded up by a few tokens, so that rows come in few lengths (`rounded`).
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ class Example:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a row's `suffixes` are: the `longest` has L tokens, the `prefix` P.
+    """Where a row's `suffixes` are: the `longest` has so many tokens, the `prefix` P. Side by side
+    they are rows of `width` L.
 
     scatter [T - P]: index into the flattened [suffixes * L] rows of each suffix token, in order.
     Padding lies behind every real token of its row, so a causal mask is all the mask there is.
@@ -35,6 +37,7 @@ class Layout:
     prefix: int
     suffixes: int
     longest: int
+    width: int
     scatter: Tensor
 
     def to(self, device) -> "Layout":
@@ -43,8 +46,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Group:
-    """A packed row of T tokens. input_ids, position_ids [1, T]; label_positions [M]: the row's
-    index of the token whose output predicts labels [M]; `examples` in the order of the suffixes."""
+    """A packed row of T tokens, the last `padding` of which say nothing. input_ids, position_ids
+    [1, T]; label_positions [M]: the row's index of the token whose output predicts labels [M];
+    `examples` in the order of the suffixes."""
 
     input_ids: Tensor
     position_ids: Tensor
@@ -52,10 +56,23 @@ class Group:
     labels: Tensor
     layout: Layout
     examples: tuple[Example, ...]
+    padding: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.input_ids.numel() - self.padding
 
     def to(self, device) -> "Group":
-        moved = (self.input_ids, self.position_ids, self.label_positions, self.labels)
-        return Group(*(t.to(device) for t in moved), self.layout.to(device), self.examples)
+        names = ("input_ids", "position_ids", "label_positions", "labels", "layout")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+def rounded(length: int) -> int:
+    """`length` or up to a sixteenth more: there are 16 such numbers from one power of two to the
+    next. On a CPU oneDNN makes kernels for every shape that it meets, in bf16 20 MB of them for a
+    row of a new length, and hardly gives them back: trainings grew to 7 GB."""
+    grain = 1 << max(0, length.bit_length() - 5)
+    return -(-length // grain) * grain
 
 
 def common_prefix(examples: Sequence[Example]) -> int:
@@ -89,13 +106,17 @@ def pack(examples: Sequence[Example], *, share_prefix: bool = True) -> Group:
         row.extend(suffix)
         positions.extend(range(prefix, prefix + len(suffix)))
         lengths.append(len(suffix))
+    padding = rounded(len(row)) - len(row)  # behind the last example, where nothing looks
+    row.extend([0] * padding)
+    positions.extend([0] * padding)
     return Group(
         input_ids=torch.tensor([row]),
         position_ids=torch.tensor([positions]),
         label_positions=torch.tensor(label_positions),
         labels=torch.tensor(labels),
-        layout=_layout(prefix, lengths),
+        layout=_layout(prefix, lengths, padding),
         examples=tuple(examples),
+        padding=padding,
     )
 
 
@@ -112,8 +133,10 @@ def groups_of(
     return [pack(chunk, share_prefix=share_prefix) for chunk in chunks]
 
 
-def _layout(prefix: int, lengths: list[int]) -> Layout:
+def _layout(prefix: int, lengths: list[int], padding: int) -> Layout:
     longest = max(lengths)
-    real = torch.arange(longest).unsqueeze(0) < torch.tensor(lengths).unsqueeze(1)
+    lengths = [*lengths[:-1], lengths[-1] + padding]
+    width = rounded(max(lengths))
+    real = torch.arange(width).unsqueeze(0) < torch.tensor(lengths).unsqueeze(1)
     scatter = real.flatten().nonzero().squeeze(1)
-    return Layout(prefix=prefix, suffixes=len(lengths), longest=longest, scatter=scatter)
+    return Layout(prefix, len(lengths), longest, width, scatter)

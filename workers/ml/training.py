@@ -1,7 +1,8 @@
 """The training loop: steps, validation, checkpoints, early stopping, from packed groups on.
 
 Knows token ids and a model with an adapter; no text, no dataset format, no job. What it reports
-goes to a `Reporter`, which the job's context satisfies.
+goes to a `Reporter`, which the job's context satisfies. What is learned depends on the examples,
+the plan and the number of threads alone: not on the clock, on kills, or on memory that ran out.
 """
 
 import math
@@ -16,6 +17,7 @@ from accelerate import Accelerator
 from peft import PeftModel
 
 from core.errors import JobFailure
+from core.failpoints import failpoint
 from workers.ml import memory
 from workers.ml.checkpointing import (
     Position,
@@ -24,20 +26,21 @@ from workers.ml.checkpointing import (
     read_state,
     write_state,
 )
+from workers.ml.healing import Healing, Thrift
 from workers.ml.hyperparameters import EarlyStopping
 from workers.ml.lora import trainable_parameters
-from workers.ml.lower import LowerStates, first_adapted_layer, kept_bytes
+from workers.ml.lower import LowerStates, has_room
 from workers.ml.module import TrainingModule
 from workers.ml.optimisation import make_optimizer, make_schedule
-from workers.ml.packing import Example, groups_of
-
-LOWER_SHARE = 0.2  # of the free memory that may hold the output of layers below the adapter
+from workers.ml.packing import Example, Group, groups_of
+from workers.ml.sizing import Sizing
 
 
 class Reporter(Protocol):
     def progress(self, step: int, total: int, **figures: Any) -> None: ...
     def metric(self, step: int, **values: float) -> None: ...
     def event(self, message: str, *, level: str = "info", **data: Any) -> None: ...
+    def memory(self, **lesson: Any) -> None: ...
     def checkpoint(self, step: int, write: Callable[[Path], None], **metrics: float) -> None: ...
     def stop_requested(self) -> str | None: ...
     def check(self) -> None: ...
@@ -45,8 +48,9 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """A training with every "auto" resolved. `save_seconds`: a validation and a checkpoint come at
-    each epoch's end, and after so long without one; `save_steps`, if set, instead of both."""
+    """A training with every "auto" resolved, as it begins. A validation and a checkpoint come each
+    `save_steps`, or at each epoch's end; a checkpoint alone after `save_seconds` without one.
+    `lower_cache`: `Thrift`'s, None where it is still to be decided."""
 
     epochs: float
     batch_size: int
@@ -62,6 +66,8 @@ class Plan:
     early_stopping: EarlyStopping | None
     seed: int
     share_prefix: bool = True
+    gradient_checkpointing: bool = False
+    lower_cache: int | None = None
 
 
 class Training:
@@ -74,17 +80,18 @@ class Training:
         validation: Sequence[Example],
         plan: Plan,
         *,
+        sizing: Sizing,
         reporter: Reporter,
         device: str,
         resolved: dict[str, Any] | None = None,
     ) -> None:
         self.model, self.examples, self.validation = model, examples, validation
-        self.plan, self.reporter, self.device = plan, reporter, device
-        self.resolved = resolved or {}
+        self.plan, self.sizing, self.reporter, self.device = plan, sizing, reporter, device
+        self.resolved = {} if resolved is None else resolved
         self.batches_per_epoch = math.ceil(len(examples) / plan.batch_size)
         self.total_steps = max(1, math.ceil(plan.epochs * self.batches_per_epoch))
         self.position, self.best = Position(), None
-        self.losses: list[float] = []
+        self.saved_step, self.saved_at = 0, time.monotonic()
         self._prepare()
 
     def _prepare(self) -> None:
@@ -103,47 +110,60 @@ class Training:
             warmup_ratio=plan.warmup_ratio,
             total_steps=self.total_steps,
         )
+        inner = TrainingModule(self.model)
         # The base model lies on its device already, in 8 bit perhaps: it must not be moved.
         self.module, self.optimizer = self.accelerator.prepare(
-            TrainingModule(self.model), optimizer, device_placement=[False, True]
+            inner, optimizer, device_placement=[False, True]
         )
         self.parts = {"optimizer": self.optimizer, "schedule": self.schedule}
         if self.accelerator.scaler is not None:
             self.parts["scaler"] = self.accelerator.scaler
+        self.healing = Healing(
+            inner,
+            Thrift(plan.micro_batch, plan.gradient_checkpointing),
+            self.sizing,
+            reporter=self.reporter,
+            device=self.device,
+            resolved=self.resolved,
+        )
 
     def _keep_lower_states(self) -> None:
-        """Where only the last layers are adapted, and there is room, the others run once."""
-        first = first_adapted_layer(self.model)
-        share = self.plan.share_prefix
-        size = kept_bytes(
-            self.examples,
-            self.model.config.hidden_size,
-            self.model.dtype.itemsize,
-            share_prefix=share,
-        )
-        if not first or size > LOWER_SHARE * memory.available(self.device):
-            return
-        lower = LowerStates(self.model, self.examples, first=first, share_prefix=share)
-        for group in self._groups(self.examples):
+        """Where only the last layers are adapted, and there is room, the others run once. A resumed
+        run does as it did at first, in groups of the same size: to the last bit."""
+        plan, size = self.plan, self.plan.lower_cache
+        if size is None:
+            room = has_room(
+                self.model, self.examples, share_prefix=plan.share_prefix, device=self.device
+            )
+            size = plan.micro_batch if room else 0
+        if size:
+            groups = self._groups(self.examples, size)
+            self.healing.keep_lower(lambda: self._lower_states(groups), size)
+
+    def _lower_states(self, groups: Sequence[Group]) -> LowerStates:
+        lower = LowerStates(self.model, self.examples, share_prefix=self.plan.share_prefix)
+        for group in groups:
             self.reporter.check()
             lower.fill(group.to(self.device))
-        self.accelerator.unwrap_model(self.module).lower = lower
-        self.reporter.event(f"the lowest {first} layers are run once: {size / 1e6:.0f} MB kept")
+        return lower
 
     def resume(self, directory: Path) -> None:
         """Goes on where the checkpoint was written, as if nothing had happened."""
         self.position, self.best = read_state(directory, model=self.model, parts=self.parts)
+        self.saved_step = self.position.step
 
     def run(self) -> dict[str, Any]:
+        memory.forget_peak(self.device)
         self._keep_lower_states()
-        saved = time.monotonic()
+        self.healing.tell(fitted=None)
         while self.position.step < self.total_steps and not self._worsening():
             self._stop_if_asked()
             self._report(self._step(self._batch()))
-            if self._save_due(saved):
-                self._validate()
+            if self._validation_due():
+                self._save(self._validate())
+            elif time.monotonic() - self.saved_at >= self.plan.save_seconds:
                 self._save()
-                saved = time.monotonic()
+        self.healing.tell(fitted=True)
         if self._worsening():
             self.reporter.event(
                 f"validation loss no longer falls: stopped after step {self.position.step} of "
@@ -170,13 +190,9 @@ class Training:
         """
         start = time.monotonic()
         self.module.train()
-        labels = sum(len(example.completion_ids) for example in batch)
-        total, tokens = torch.zeros((), device=self.device), 0
-        for group in self._groups(batch):
-            loss, _ = self.module(group.to(self.device))
-            self.accelerator.backward(loss / labels)
-            total += loss.detach()
-            tokens += group.input_ids.numel()
+        total, tokens = self.healing.run(
+            lambda: self._gradients(batch), examples=len(batch), step=self.position.step + 1
+        )
         self.grad_norm = float(
             self.accelerator.clip_grad_norm_(self.parameters, self.plan.max_grad_norm)
         )
@@ -185,19 +201,34 @@ class Training:
         if not self.accelerator.optimizer_step_was_skipped:
             self.schedule.step()
         self.optimizer.zero_grad()
-        mean = total.item() / labels
-        self._count(batch, tokens, time.monotonic() - start)
+        mean = total / _labels(batch)
+        self._count(batch, tokens, mean, time.monotonic() - start)
         return mean
 
-    def _groups(self, batch: Sequence[Example]):
-        return groups_of(
-            batch, micro_batch=self.plan.micro_batch, share_prefix=self.plan.share_prefix
-        )
+    def _gradients(self, batch: list[Example]) -> tuple[float, int]:
+        """Forward and backward of every group; returns the sum of the losses, and the tokens."""
+        self.optimizer.zero_grad()  # what an earlier try left
+        labels, tokens = _labels(batch), 0
+        total = torch.zeros((), device=self.device)
+        for group in self._groups(batch):
+            loss, _ = self.module(group.to(self.device))
+            failpoint("train.step", at=self.position.step + 1, oom=torch.OutOfMemoryError)
+            self.accelerator.backward(loss / labels)
+            total += loss.detach()
+            tokens += group.tokens
+        return total.item(), tokens
 
-    def _count(self, batch: list[Example], tokens: int, seconds: float) -> None:
+    def _groups(self, batch: Sequence[Example], size: int | None = None) -> list[Group]:
+        micro_batch = size or self.healing.thrift.micro_batch
+        return groups_of(batch, micro_batch=micro_batch, share_prefix=self.plan.share_prefix)
+
+    def _count(self, batch: list[Example], tokens: int, loss: float, seconds: float) -> None:
         position = self.position
+        if position.step % self.batches_per_epoch == 0:
+            position.loss_sum, position.loss_steps = 0.0, 0
         position.step += 1
         position.epoch, position.batch = divmod(position.step, self.batches_per_epoch)
+        position.loss_sum, position.loss_steps = position.loss_sum + loss, position.loss_steps + 1
         position.examples += len(batch)
         position.tokens += tokens
         position.seconds += seconds
@@ -208,7 +239,6 @@ class Training:
                 "data",
                 f"the loss is {loss} at step {self.position.step}; a lower learning rate is right",
             )
-        self.losses.append(loss)
         position = self.position
         per_step = position.seconds / position.step
         self.reporter.metric(
@@ -228,41 +258,41 @@ class Training:
             eta_seconds=per_step * (self.total_steps - position.step),
         )
 
-    def _save_due(self, saved: float) -> bool:
+    def _validation_due(self) -> bool:
         step = self.position.step
         if step == self.total_steps:
             return True
-        if self.plan.save_steps:
-            return step % self.plan.save_steps == 0
-        return self.position.batch == 0 or time.monotonic() - saved >= self.plan.save_seconds
+        return step % self.plan.save_steps == 0 if self.plan.save_steps else not self.position.batch
 
-    @torch.no_grad()
-    def _validate(self) -> None:
+    def _validate(self) -> float | None:
         """Mean token loss over the validation examples; keeps the adapter if it is the best."""
         if not self.validation:
-            return
+            return None
         self.module.eval()
+        mean = self.healing.run(
+            self._validation_loss, examples=len(self.validation), step=self.position.step
+        )
+        self.reporter.metric(self.position.step, validation_loss=mean)
+        stopping = self.plan.early_stopping or EarlyStopping()
+        if self.position.judge(mean, min_delta=stopping.min_delta):
+            self.best = adapter_weights(self.model)
+        return mean
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
         total, labels = 0.0, 0
         for group in self._groups(self.validation):
             loss, count = self.module(group.to(self.device))
             total, labels = total + loss.item(), labels + count
             if self.reporter.stop_requested() == "cancel":
                 self.reporter.check()
-        position, mean = self.position, total / labels
-        position.last_loss = mean
-        self.reporter.metric(position.step, validation_loss=mean)
-        stopping = self.plan.early_stopping or EarlyStopping()
-        gained = position.best_loss is None or mean < position.best_loss - stopping.min_delta
-        position.without_gain = 0 if gained else position.without_gain + 1
-        if position.best_loss is None or mean < position.best_loss:
-            position.best_loss, position.best_step = mean, position.step
-            self.best = adapter_weights(self.model)
+        return total / labels
 
     def _worsening(self) -> bool:
         stopping = self.plan.early_stopping
         return stopping is not None and self.position.without_gain >= stopping.patience
 
-    def _save(self) -> None:
+    def _save(self, validation_loss: float | None = None) -> None:
         def write(directory: Path) -> None:
             write_state(
                 directory,
@@ -273,24 +303,23 @@ class Training:
                 resolved=self.resolved,
             )
 
-        loss = self.position.last_loss
-        self.reporter.checkpoint(
-            self.position.step, write, **({} if loss is None else {"validation_loss": loss})
-        )
+        metrics = {} if validation_loss is None else {"validation_loss": validation_loss}
+        self.reporter.checkpoint(self.position.step, write, **metrics)
+        self.saved_step, self.saved_at = self.position.step, time.monotonic()
 
     def _stop_if_asked(self) -> None:
         """A pause or a drain saves first, so that nothing is done twice; a cancel does not."""
-        if self.reporter.stop_requested() in ("pause", "drain") and self.position.step:
+        new = self.position.step > self.saved_step
+        if new and self.reporter.stop_requested() in ("pause", "drain"):
             self._save()
         self.reporter.check()
 
     def _figures(self) -> dict[str, Any]:
         position = self.position
-        recent = self.losses[-self.batches_per_epoch :]
         return {
             "steps": position.step,
             "epochs": round(position.step / self.batches_per_epoch, 3),
-            "train_loss": sum(recent) / len(recent) if recent else None,
+            "train_loss": position.loss_sum / position.loss_steps if position.loss_steps else None,
             "validation_loss": position.best_loss,
             "best_step": position.best_step or position.step,
             "train_seconds": round(position.seconds, 3),
@@ -298,3 +327,7 @@ class Training:
             "tokens_per_second": position.tokens / max(position.seconds, 1e-9),
             "peak_memory_bytes": memory.peak(self.device),
         }
+
+
+def _labels(batch: Sequence[Example]) -> int:
+    return sum(len(example.completion_ids) for example in batch)

@@ -17,13 +17,15 @@ Row = dict[str, Any]
 
 
 def run(ctx) -> dict[str, Any]:
-    """Every line of the questions becomes one row; rows of earlier attempts are kept."""
+    """Every line of the questions becomes one row; rows of earlier attempts are kept: there are
+    `resumed_rows` of them, and what is said of speed is that of the others."""
     params = ctx.params
     questions, broken = read_questions(ctx.inputs["questions"])
     total = len(questions) + len(broken)
     if not total:
         raise JobFailure("data", "there are no questions; give at least one line")
     rows: dict[int, Row] = dict(ctx.previous_rows())
+    resumed = len(rows)
     for index, row in broken.items():
         if index not in rows:
             rows[index] = row
@@ -35,6 +37,7 @@ def run(ctx) -> dict[str, Any]:
         precision=params["precision"],
         device=ctx.device,
     )
+    ctx.check()
     template = choose_template(
         ctx.inputs,
         style=params.get("prompt", "auto"),
@@ -55,6 +58,7 @@ def run(ctx) -> dict[str, Any]:
             loaded,
             template,
             Sampling(max_new_tokens=params["max_new_tokens"], sql=template.style != "chat"),
+            tell=ctx.event,
         )
         waiting = {index: asked for index, asked in questions.items() if index not in rows}
         for completion in answers.of(waiting, on_step=ctx.check):
@@ -65,7 +69,12 @@ def run(ctx) -> dict[str, Any]:
 
     ordered = [rows[index] for index in sorted(rows)]
     write_results(ctx.out / "results.jsonl", ordered)
-    return {**summarise_batch(ordered), **answers.figures(), **describe(loaded, template)}
+    return {
+        **summarise_batch(ordered),
+        **answers.figures(),
+        **describe(loaded, template),
+        "resumed_rows": resumed,
+    }
 
 
 def read_questions(path: Path) -> tuple[dict[int, Row], dict[int, Row]]:

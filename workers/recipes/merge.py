@@ -22,6 +22,7 @@ def run(ctx) -> dict[str, Any]:
         precision=params.get("precision", "fp32"),
         prompts=params.get("sample_prompts"),
         device=ctx.device,
+        check=ctx.check,
     )
     ctx.event(
         f"merged: largest logit difference {parity.max_logit_difference:.1e}, "

@@ -58,6 +58,7 @@ def run(ctx: Context) -> dict[str, Any]:
             return _result("invalid", report)
         ctx.check()
         splits = _decide(plan, ledger, report)
+        ctx.check()
         if not _is_usable(request, plan, splits, report):
             return _result("invalid", report, kind=plan.kind)
         written = _write(ctx, plan, spool, splits, executed=gold and gold.executed)

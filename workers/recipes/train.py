@@ -1,8 +1,8 @@
 """A LoRA fine-tune: rows -> tokens -> base -> adapter -> train -> save. Knows no job and no API."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,15 +11,17 @@ from core.errors import JobFailure
 from workers.ml import hyperparameters, lora, memory
 from workers.ml.card import write_card
 from workers.ml.checkpointing import read_resolved
+from workers.ml.continuing import Start
 from workers.ml.examples import Dataset, encode_rows, read_dataset
+from workers.ml.healing import Thrift
 from workers.ml.hyperparameters import TrainSettings
 from workers.ml.loading import LoadedModel, load_base
-from workers.ml.packing import Example, common_prefix
+from workers.ml.packing import Example
 from workers.ml.prompts import PromptTemplate
+from workers.ml.sizing import ACTIVATION_SHARE, Sizing
 from workers.ml.training import Plan, Training
 
 VALIDATION_LIMIT = 256  # examples; the loss of more would only cost time
-ACTIVATION_SHARE = 0.5  # of the free memory that a group's activations may take
 
 
 def run(ctx) -> dict[str, Any]:
@@ -33,30 +35,38 @@ def run(ctx) -> dict[str, Any]:
         precision=settings.precision,
         device=ctx.device,
     )
+    ctx.check()
     ctx.event(f"base model loaded: {loaded.linear_8bit} layers in 8 bit, {loaded.dtype}")
     if settings.quantization == "8bit" and not loaded.linear_8bit:
         raise JobFailure("config", "8 bit was asked for, but no layer is 8-bit; ask for none")
 
-    train = encode_split(dataset, "train", loaded, template, settings)
-    validation = thin_out(encode_split(dataset, "validation", loaded, template, settings))
+    encode = partial(encode_split, ctx, dataset, loaded, template, settings)
+    train, validation = encode("train"), thin_out(encode("validation"))
+    start = Start.read(ctx.inputs["continue_from"]) if "continue_from" in ctx.inputs else None
+    if start is not None:
+        settings = start.fit(settings, ctx.params.get("lora") or {}, loaded.model)
     resolved = read_resolved(ctx.resume) if ctx.resume else resolve(settings, loaded, train)
+    sizing = measure(settings, resolved, loaded, train, ceiling=ctx.params.get("memory_ceiling"))
+    be_sparing(ctx, settings, resolved, sizing)
     ctx.event(f"{len(train)} examples to train on, {len(validation)} to validate", **resolved)
 
     memory.keep_freed_memory()
-    with out_of_memory_is_a_failure():
-        model = prepare_model(loaded, settings, resolved)
-        training = Training(
-            model,
-            train,
-            validation,
-            plan_of(settings, resolved),
-            reporter=ctx,
-            device=ctx.device,
-            resolved=resolved,
-        )
-        if ctx.resume:
-            training.resume(ctx.resume)
-        figures = training.run()
+    model = prepare_model(loaded, settings, resolved)
+    training = Training(
+        model,
+        train,
+        validation,
+        plan_of(settings, resolved),
+        sizing=sizing,
+        reporter=ctx,
+        device=ctx.device,
+        resolved=resolved,
+    )
+    if ctx.resume:
+        training.resume(ctx.resume)
+    elif start is not None:
+        start.load(model)
+    figures = training.run()
 
     result = {
         "resolved": {**resolved, "prompt": template.style},
@@ -87,23 +97,31 @@ def choose_template(
 
 
 def encode_split(
+    ctx,
     dataset: Dataset,
-    split: str,
     loaded: LoadedModel,
     template: PromptTemplate,
     settings: TrainSettings,
+    split: str,
 ) -> list[Example]:
     """The split in tokens; a missing `validation` is empty, a missing `train` a failure."""
     rows = dataset.splits.get(split, [])
     if split == "train" and not len(rows):
         raise JobFailure("data", "the dataset has no rows in its split 'train'")
     return encode_rows(
-        rows,
+        watched(ctx, rows),
         loaded.tokenizer,
         template,
         max_length=min(settings.max_length, loaded.context_length),
         truncate=settings.long_rows == "truncate",
     )
+
+
+def watched(ctx, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows, between which a wish to stop is heard."""
+    for row in rows:
+        ctx.check()
+        yield row
 
 
 def thin_out(examples: Sequence[Example]) -> list[Example]:
@@ -126,39 +144,46 @@ def resolve(
     if settings.lora.layers == "auto":
         count = loaded.model.config.num_hidden_layers
         values["lora"]["layers"] = hyperparameters.auto_layers(count, loaded.device)
-    micro, checkpointing = auto_memory(settings, loaded, train)
-    values["micro_batch"] = micro
-    values["gradient_checkpointing"] = checkpointing
     return values
 
 
-def auto_memory(
-    settings: TrainSettings, loaded: LoadedModel, train: Sequence[Example]
-) -> tuple[int, bool]:
-    """(micro_batch, gradient_checkpointing), for a group of the longest examples."""
-    budget = ACTIVATION_SHARE * memory.available(loaded.device)
-    prefix = common_prefix(train) if shares_prefix(settings) else 0
-    longest = sorted(train, key=len, reverse=True)
+def measure(
+    settings: TrainSettings,
+    resolved: dict[str, Any],
+    loaded: LoadedModel,
+    train: Sequence[Example],
+    *,
+    ceiling: int | None,
+) -> Sizing:
+    """What groups of these examples take, and how much they may."""
+    layers = resolved["lora"]["layers"]
+    return Sizing(
+        loaded.model.config,
+        train,
+        layers=loaded.model.config.num_hidden_layers if layers == "all" else layers,
+        itemsize=loaded.dtype.itemsize,
+        share_prefix=shares_prefix(settings),
+        budget=ACTIVATION_SHARE * memory.available(loaded.device),
+        ceiling=ceiling,
+    )
 
-    def fits(micro: int, checkpointing: bool) -> bool:
-        if settings.gradient_checkpointing not in ("auto", checkpointing):
-            return False
-        need = memory.group_bytes(
-            loaded.model.config,
-            tokens=prefix + sum(len(e) - prefix for e in longest[:micro]),
-            labels=sum(len(e.completion_ids) for e in longest[:micro]),
-            itemsize=loaded.dtype.itemsize,
-            gradient_checkpointing=checkpointing,
-        )
-        return need <= budget
 
-    if settings.micro_batch == "auto":
-        micro, checkpointing = hyperparameters.auto_memory(settings.batch_size, fits)
-    else:
-        micro = settings.micro_batch
-        checkpointing = not fits(micro, False)
-    forced = settings.gradient_checkpointing
-    return micro, checkpointing if forced == "auto" else forced
+def be_sparing(ctx, settings: TrainSettings, resolved: dict[str, Any], sizing: Sizing) -> None:
+    """Resolve micro_batch and gradient_checkpointing: by the room there is, and by what has been
+    too much before, in this job or in another on such a device."""
+    micro, checkpointing = hyperparameters.auto_memory(
+        settings.batch_size,
+        sizing.fits,
+        micro_batch=resolved["micro_batch"],
+        checkpointing=resolved["gradient_checkpointing"],
+    )
+    resolved |= {"micro_batch": micro, "gradient_checkpointing": checkpointing}
+    wanted = Thrift(micro, checkpointing, resolved.get("lower_cache") or 0)
+    thrift = wanted.below(sizing)
+    if thrift != wanted:
+        message = f"{wanted} has been too much for such a device; it begins with {thrift}"
+        ctx.event(message, level="warning")
+        resolved |= {name: value for name, value in vars(thrift).items() if name in resolved}
 
 
 def shares_prefix(settings: TrainSettings) -> bool:
@@ -170,8 +195,6 @@ def prepare_model(loaded: LoadedModel, settings: TrainSettings, resolved: dict[s
     chosen = replace(settings.lora, layers=resolved["lora"]["layers"])
     model = lora.attach_adapter(loaded.model, chosen, seed=settings.seed)
     lora.speed_up(model)
-    if resolved["gradient_checkpointing"]:
-        model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
     torch.manual_seed(settings.seed)  # dropout's masks
     return model
 
@@ -192,6 +215,8 @@ def plan_of(settings: TrainSettings, resolved: dict[str, Any]) -> Plan:
         early_stopping=settings.early_stopping,
         seed=settings.seed,
         share_prefix=shares_prefix(settings),
+        gradient_checkpointing=resolved["gradient_checkpointing"],
+        lower_cache=resolved.get("lower_cache"),
     )
 
 
@@ -210,19 +235,3 @@ def save_adapter(ctx, model, template, dataset: Dataset, settings, result: dict[
         settings=result["resolved"],
         metrics=metrics,
     )
-
-
-@contextmanager
-def out_of_memory_is_a_failure() -> Iterator[None]:
-    advice = "a smaller micro_batch, a smaller max_length or gradient_checkpointing: true is right"
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise JobFailure("oom_gpu", f"the GPU's memory is full; {advice}") from error
-    except MemoryError as error:
-        raise JobFailure("oom_host", f"the host's memory is full; {advice}") from error
-    except RuntimeError as error:
-        # torch's CPU allocator has no exception class of its own.
-        if "DefaultCPUAllocator" not in str(error):
-            raise
-        raise JobFailure("oom_host", f"the host's memory is full; {advice}") from error

@@ -1,21 +1,45 @@
+import json
+from pathlib import Path
 from types import SimpleNamespace
+
+import pytest
 
 from workers.ml import memory
 
+RESULTS = Path(__file__).parents[3] / "benchmarks/results/training-memory-smollm2-135m.json"
+MEASURED = json.loads(RESULTS.read_text())
+
 CONFIG = SimpleNamespace(
-    hidden_size=576, intermediate_size=1536, num_hidden_layers=30, vocab_size=49152
+    hidden_size=576,
+    intermediate_size=1536,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    vocab_size=49152,
 )
 
 
 def need(**changes):
-    values = dict(tokens=1000, labels=500, itemsize=2, gradient_checkpointing=False) | changes
-    return memory.group_bytes(CONFIG, **values)
+    values = {
+        "tokens": 1000,
+        "labels": 500,
+        "pairs": 60_000,
+        "layers": 20,
+        "itemsize": 2,
+        "gradient_checkpointing": False,
+    }
+    return memory.group_bytes(CONFIG, **values | changes)
 
 
 def test_the_estimate_grows_with_the_group_and_shrinks_with_checkpointing():
     assert need(tokens=2000) > need() > need(gradient_checkpointing=True)
-    assert need(itemsize=4) > need()
-    assert 500e6 < need() < 2e9  # a group of 16 GeoQuery examples took about 1 GB
+    assert need(layers=30) > need() and need(itemsize=4) > need() and need(pairs=10**7) > need()
+
+
+@pytest.mark.parametrize("one", MEASURED, ids=lambda one: one["setting"])
+def test_the_estimate_lies_above_what_was_measured_and_below_twice_of_it(one):
+    names = ("tokens", "labels", "pairs", "layers", "gradient_checkpointing")
+    estimated = need(**{name: one[name] for name in names})
+    assert one["grown_bytes"] < estimated < 2 * one["grown_bytes"]
 
 
 def test_the_host_is_measured():

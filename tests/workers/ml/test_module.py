@@ -93,9 +93,9 @@ def test_loss_and_every_gradient_equal_the_unpacked_ones(
 ):
     model = adapted(base)
     lora.speed_up(model)
-    if checkpointing:
-        model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
     module = TrainingModule(model).train()
+    if checkpointing:
+        module.checkpoint_activations()
     total = labels = 0
     for group in groups_of(examples, micro_batch=micro_batch, share_prefix=share_prefix):
         assert (group.layout.prefix > 30) == share_prefix
@@ -143,7 +143,7 @@ def test_states_of_the_layers_below_are_computed_once_and_change_nothing(base, e
     lora.speed_up(packed)
     module = TrainingModule(packed).train()
     assert first_adapted_layer(packed) == 1
-    lower = LowerStates(packed, examples, first=1, share_prefix=share)
+    lower = LowerStates(packed, examples, share_prefix=share)
     for group in groups_of(examples, micro_batch=2, share_prefix=share):
         lower.fill(group)
     module.lower = lower

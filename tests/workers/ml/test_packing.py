@@ -1,4 +1,4 @@
-from workers.ml.packing import Example, common_prefix, groups_of, pack
+from workers.ml.packing import Example, common_prefix, groups_of, pack, rounded
 
 
 def example(prompt, completion=(90, 91), line=1):
@@ -33,3 +33,14 @@ def test_groups_keep_prompts_of_one_prefix_together_and_lose_none():
     groups = groups_of(examples, micro_batch=4)
     assert [len(g.examples) for g in groups] == [4, 3]
     assert [g.layout.prefix for g in groups] == [5, 5]
+
+
+def test_rows_come_in_few_lengths_and_the_padding_belongs_to_no_example():
+    lengths = {rounded(length) for length in range(512, 1024)}
+    assert len(lengths) == 17 and all(rounded(n) - n <= n / 16 for n in range(1, 5000))
+    group = pack([example(range(1, 90)), example(range(1, 95), completion=[7] * 9)])
+    assert group.input_ids.shape[1] == rounded(group.tokens) > group.tokens
+    assert group.layout.scatter.numel() + group.layout.prefix == group.input_ids.shape[1]
+    assert group.layout.width >= group.layout.longest
+    last = group.label_positions[-1]
+    assert group.input_ids[0, last + 1] == 7 and not group.input_ids[0, last + 2 :].any()

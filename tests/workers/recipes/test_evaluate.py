@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 
+from core.evaluations.summary import summarise
 from core.sql.execute import SqlRunner
 from tests.tiny_model import build_tiny_dataset, build_tiny_model
 from workers.context import LocalContext, Stopped
@@ -105,7 +106,33 @@ def test_a_stopped_evaluation_goes_on_with_the_rows_that_are_missing(inputs, tmp
     second = context(inputs, tmp_path / "second", rows=durable)
     result = run(second)
     assert set(second.rows) == set(range(len(ROWS))) - {index for index, _ in durable}
-    assert result["execution_accuracy"]["total"] == len(ROWS)
+    assert result["resumed_rows"] == 2
+
+
+OF_THE_ROWS = (
+    *("examples", "accuracy", "execution_accuracy", "exact_match", "by_hardness", "by_language"),
+    *("not_a_query", "invalid_sql", "errors", "error_samples"),
+)
+
+
+@pytest.mark.parametrize("kept", [1, 4])
+def test_the_figures_of_a_resumed_evaluation_are_those_of_all_its_rows(inputs, tmp_path, kept):
+    whole = context(inputs, tmp_path / "whole")
+    expected = run(whole)
+    # Half of what is kept was right, which these nonsense answers never are by themselves.
+    left = {index: whole.rows[index] for index in list(whole.rows)[:kept]}
+    right = {"correct": True, "error_class": None, "executes": True, "is_query": True}
+    left = {index: row | (right if index % 2 else {}) for index, row in left.items()}
+    resumed = context(inputs, tmp_path / "resumed", rows=list(left.items()))
+    result = run(resumed)
+    rows = [({**resumed.rows, **left})[index] for index in range(len(ROWS))]
+    wanted = summarise(rows)
+    assert {name: result[name] for name in OF_THE_ROWS} == {n: wanted[n] for n in OF_THE_ROWS}
+    assert result["examples"] == len(ROWS) and result["resumed_rows"] == kept
+    assert result["latency_seconds"].keys() == expected["latency_seconds"].keys()
+    progress = resumed.of_kind("progress")[-1]["progress"]
+    assert (progress["step"], progress["total"]) == (len(ROWS), len(ROWS))
+    assert progress["accuracy"] == wanted["accuracy"]["value"]
 
 
 def test_an_evaluation_whose_rows_are_all_there_asks_nothing(inputs, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from core.errors import JobFailure
+from core.evaluations.summary import summarise_batch
 from core.sql.execute import SqlRunner
 from tests.tiny_model import build_tiny_model
 from workers.context import LocalContext
@@ -107,7 +108,9 @@ def test_rows_of_an_earlier_attempt_are_kept(tmp_path, model, shop):
     second = context(tmp_path / "second", inputs, rows=list(kept.items()))
     result = run(second)
     assert sorted(second.rows) == [1, 2, 4, 5]
-    assert result["rows"] == 6
+    assert (result["rows"], result["resumed_rows"]) == (6, 2)
+    wanted = summarise_batch([({**second.rows, **kept})[index] for index in range(6)])
+    assert {name: result[name] for name in wanted} == wanted
     lines = (second.out / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["answer"] == "kept" for line in lines] == [
         index in kept for index in range(6)

@@ -10,7 +10,7 @@ from core.basemodels.safety import check_model_directory
 from core.basemodels.store import read_manifest
 from core.errors import JobFailure
 from tests.tiny_model import build_tiny_model
-from workers.context import LocalContext
+from workers.context import LocalContext, Stopped
 from workers.ml import merging
 from workers.ml.loading import load_base
 from workers.ml.prompts import PromptTemplate
@@ -61,4 +61,20 @@ def test_no_parity_no_model(inputs, tmp_path, monkeypatch):
     with pytest.raises(JobFailure) as failure:
         run(ctx)
     assert failure.value.klass == "crash"
+    assert not list((ctx.out / "model").iterdir())
+
+
+@pytest.mark.parametrize("heard", [1, 2, 5, 9])
+def test_a_wish_to_stop_is_heard_between_the_parts_of_the_work(inputs, tmp_path, heard):
+    ctx = LocalContext({"precision": "fp32"}, inputs, tmp_path)
+    check, calls = ctx.check, []
+
+    def count():
+        calls.append(1)
+        ctx.stop = "pause" if len(calls) == heard else None
+        check()
+
+    ctx.check = count
+    with pytest.raises(Stopped, match="pause"):
+        run(ctx)
     assert not list((ctx.out / "model").iterdir())

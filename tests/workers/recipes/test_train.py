@@ -167,18 +167,3 @@ def test_what_can_not_be_done_is_refused(inputs, tmp_path, params):
     with pytest.raises(JobFailure) as refused:
         train.run(context(inputs, tmp_path, {**FAST, **params}))
     assert refused.value.klass == "config"
-
-
-def test_full_memory_is_a_failure_that_says_what_to_do():
-    def fill(error):
-        with train.out_of_memory_is_a_failure():
-            raise error
-
-    with pytest.raises(JobFailure, match="micro_batch") as failure:
-        fill(torch.OutOfMemoryError("CUDA"))
-    assert failure.value.klass == "oom_gpu"
-    with pytest.raises(JobFailure) as failure:
-        fill(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
-    assert failure.value.klass == "oom_host"
-    with pytest.raises(RuntimeError):
-        fill(RuntimeError("another"))

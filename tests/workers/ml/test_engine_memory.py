@@ -1,0 +1,112 @@
+"""An engine whose memory runs out goes on with half as many rows, and loses none."""
+
+import json
+
+import pytest
+import torch
+
+from core import failpoints
+from core.errors import JobFailure
+from tests.tiny_model import build_tiny_model
+from workers.context import LocalContext
+from workers.ml.engine import Engine
+from workers.ml.loading import load_base
+from workers.ml.rows import Request
+from workers.ml.sampling import Sampling
+from workers.recipes import generate
+
+QUESTIONS = [f"What is the total of all sales for customer {n}?" * (1 + n % 3) for n in range(9)]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return build_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def tiny(directory):
+    return load_base(directory, precision="fp32")
+
+
+def requests(tiny, **sampling):
+    sampling = Sampling(**{"max_new_tokens": 12, **sampling})
+    prompts = [tiny.tokenizer(question).input_ids for question in QUESTIONS]
+    return [Request(i, ids, sampling) for i, ids in enumerate(prompts)]
+
+
+class Full(Engine):
+    """Memory is full whenever more than `room` rows are worked on."""
+
+    room = 3
+
+    def _forward(self, batch):
+        if len(batch.last) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super()._forward(batch)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.9, "seed": 3}], ids=["greedy", "drawn"])
+def test_every_row_is_answered_as_if_nothing_had_happened(tiny, sampling):
+    expected = {c.id: c.token_ids for c in Engine(tiny).generate(requests(tiny, **sampling))}
+    shrunk = []
+    engine = Full(tiny, on_shrink=lambda before, after: shrunk.append((before, after)))
+    found = list(engine.generate(requests(tiny, **sampling)))
+    assert shrunk == [(9, 4), (4, 2)]
+    assert sorted(completion.id for completion in found) == list(range(len(QUESTIONS)))
+    assert {c.id: c.token_ids for c in found} == expected
+
+
+def test_memory_that_runs_out_in_the_middle_loses_no_finished_row(tiny):
+    expected = {c.id: c.token_ids for c in Engine(tiny).generate(requests(tiny))}
+    engine, found = Full(tiny, max_rows=4), {}
+    engine.room = 4
+    for completion in engine.generate(requests(tiny)):
+        assert completion.id not in found
+        found[completion.id] = completion.token_ids
+        if len(found) == 3:
+            engine.room = 1
+    assert found == expected
+
+
+def test_one_row_that_does_not_fit_is_a_failure(tiny):
+    engine = Full(tiny)
+    engine.room = 0
+    with pytest.raises(JobFailure) as failure:
+        list(engine.generate(requests(tiny)))
+    assert failure.value.klass == "oom_gpu"
+
+
+def test_another_error_is_not_taken_for_full_memory(tiny, monkeypatch):
+    def broken(self, batch):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(Engine, "_forward", broken)
+    engine = Engine(tiny)
+    for request in requests(tiny):
+        engine.submit(request)
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(engine.run())
+
+
+def test_a_batch_says_that_it_goes_on_with_fewer(directory, tmp_path, monkeypatch):
+    folder = tmp_path / "failpoints"
+    folder.mkdir()
+    monkeypatch.setattr(failpoints, "_folder", str(folder))
+    lines = [json.dumps({"id": n, "question": text}) for n, text in enumerate(QUESTIONS)]
+    file = tmp_path / "questions.jsonl"
+    file.write_text("\n".join(lines))
+    params = {"quantization": "none", "precision": "fp32", "max_new_tokens": 6}
+    inputs = {"model": directory, "questions": file}
+
+    def answers(name):
+        ctx = LocalContext(params, inputs, tmp_path / name)
+        generate.run(ctx)
+        return ctx, {index: row["answer"] for index, row in ctx.rows.items()}
+
+    _, expected = answers("whole")
+    (folder / "engine.step@3").write_text("oom")
+    ctx, found = answers("healed")
+    assert found == expected
+    events = [message["event"] for message in ctx.of_kind("event")]
+    (warning,) = [event for event in events if event["level"] == "warning"]
+    assert warning["message"] == "memory ran out with 9 questions at a time; it goes on with 4"

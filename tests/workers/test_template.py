@@ -1,0 +1,118 @@
+"""Runners forked from a template are runners like any other, only there at once."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import pytest
+
+from workers.channel import ChannelClosed
+from workers.context import Spec
+from workers.spare import Forked, RunnerProcess, Spare, Template
+
+
+@pytest.fixture
+def template() -> Iterator[Template]:
+    made = Template("cpu")
+    yield made
+    made._process.kill()
+    made._process.wait()
+
+
+def fork(template: Template) -> RunnerProcess:
+    """A runner, once the template has done its imports."""
+    deadline = time.monotonic() + 60
+    while (runner := template.fork()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return runner
+
+
+def last(runner: RunnerProcess) -> dict:
+    while True:
+        message = runner.channel.receive(timeout=30)
+        assert message is not None, "the runner says nothing"
+        if message["kind"] in ("result", "failed", "stopped"):
+            return message
+
+
+def test_a_forked_runner_does_a_job_in_its_own_group_and_ends(
+    template: Template, tmp_path: Path
+) -> None:
+    runner = fork(template)
+    assert os.getpgid(runner.pid) == runner.pid
+    spec = Spec("job_1", "no_such_type", {}, {}, str(tmp_path), device="cpu")
+    runner.channel.send(kind="job", spec=asdict(spec), fence_seconds=30)
+    assert last(runner)["failure"]["klass"] == "crash"
+    assert runner.process.wait(timeout=20) == 0
+    assert "ModuleNotFoundError" in (tmp_path / "runner.log").read_text()
+    runner.kill()  # it is gone already: nothing happens
+
+
+def test_each_fork_is_a_process_of_its_own_and_its_end_is_told_by_pid(template: Template) -> None:
+    first, second = fork(template), fork(template)
+    os.kill(second.pid, signal.SIGSEGV)
+    first.channel.close()
+    assert second.process.wait(timeout=20) == -signal.SIGSEGV
+    assert first.process.wait(timeout=20) == 0
+
+
+def test_a_killed_forked_runner_closes_the_channel_and_shows_its_signal(
+    template: Template,
+) -> None:
+    runner = fork(template)
+    assert runner.process.poll() is None
+    os.killpg(runner.pid, signal.SIGKILL)
+    with pytest.raises(ChannelClosed):
+        while runner.channel.receive(timeout=10) is not None:
+            pass
+    runner.kill()
+    assert runner.process.returncode == -signal.SIGKILL
+
+
+def test_runners_die_with_their_template(template: Template) -> None:
+    runner = fork(template)
+    template._process.kill()
+    process = psutil.Process(runner.pid)
+    psutil.wait_procs([process], timeout=10)
+    assert not psutil.pid_exists(runner.pid)
+    assert runner.process.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_a_template_ends_when_its_supervisor_lets_go(template: Template) -> None:
+    fork(template).kill()
+    template._control.close()
+    assert template._process.wait(timeout=20) == 0
+
+
+def test_a_frozen_template_is_given_up_and_replaced(
+    template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork(template).kill()
+    monkeypatch.setattr("workers.spare.FORK_SECONDS", 0.5)
+    template._process.send_signal(signal.SIGSTOP)
+    assert template.fork() is None
+    assert template._process.wait(timeout=10) == -signal.SIGKILL
+    assert template.fork() is None
+
+
+def test_the_spare_of_a_queue_without_a_gpu_is_a_template() -> None:
+    spare = Spare()
+    first = spare.take("cpu")
+    assert isinstance(first.process, subprocess.Popen), "nothing is prepared: one is started"
+    spare.prepare("cpu")
+    deadline = time.monotonic() + 60
+    runner = spare.take("cpu")
+    while not isinstance(runner.process, Forked):
+        runner.kill()
+        assert time.monotonic() < deadline
+        runner = spare.take("cpu")
+    for one in (first, runner):
+        one.kill()
+    spare._template._process.kill()
+    spare._template._process.wait()
