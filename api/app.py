@@ -1,14 +1,17 @@
-"""The control plane's application: routers, errors, request ids. No logic of its own."""
+"""The control plane's application: routers, errors, the gate before them. No logic of its own."""
 
-import logging
-import secrets
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI, Request
-from fastapi.responses import Response
+from fastapi import Depends, FastAPI
 
 import core.tables  # noqa: F401 - a foreign key is followed to a table that is known
 from api.deps import get_principal
-from api.errors import broken, install_error_handlers
+from api.errors import install_error_handlers
+from api.gate import Gate
+from api.idempotency import Replay, replayed
+from api.logs import configure_logs
 from api.routes import (
     adapters,
     artifacts,
@@ -17,26 +20,31 @@ from api.routes import (
     files,
     health,
     jobs,
+    metrics,
     models,
     workers,
 )
 from api.schemas.common import ERRORS
-
-log = logging.getLogger("api.access")
+from core.retention import tidy_machine
+from core.settings import get_settings
 
 RESOURCES = (files, databases, datasets, jobs, adapters, models, artifacts, workers)
 
 
 def create_app() -> FastAPI:
+    configure_logs()
     app = FastAPI(
         title="Tuneyard",
         version="1",
         summary="Self-hosted fine-tuning and batched inference.",
         redoc_url=None,
+        lifespan=_lifespan,
     )
     install_error_handlers(app)
-    app.middleware("http")(_with_request_id)
+    app.add_exception_handler(Replay, replayed)
+    app.add_middleware(Gate)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     for resource in RESOURCES:
         app.include_router(
             resource.router,
@@ -47,12 +55,16 @@ def create_app() -> FastAPI:
     return app
 
 
-async def _with_request_id(request: Request, call_next) -> Response:
-    request_id = f"req_{secrets.token_hex(8)}"
-    try:
-        response = await call_next(request)
-    except Exception as error:  # here, so that a 500 bears the id that its message refers to
-        response = broken(request, error)
-    response.headers["x-request-id"] = request_id
-    log.info("%s %s %s %d", request_id, request.method, request.url.path, response.status_code)
-    return response
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """While the API runs, what uploads left unfinished on this machine is tidied away."""
+    stopped = threading.Event()
+    threading.Thread(target=_keep_tidy, args=(stopped,), name="tidy", daemon=True).start()
+    yield
+    stopped.set()
+
+
+def _keep_tidy(stopped: threading.Event) -> None:
+    # Waiting first: a process that is just starting has better things to do.
+    while not stopped.wait(get_settings().retain_seconds):
+        tidy_machine()

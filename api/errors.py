@@ -1,6 +1,8 @@
 """Core error -> status code and body: one table. Every error has the same four keys."""
 
+import errno
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,6 +15,8 @@ from core import errors
 
 log = logging.getLogger(__name__)
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 # The type is OpenAI's word for the kind; a client's SDK raises by the status.
 STATUS: dict[type[errors.TuneyardError], tuple[int, str]] = {
     errors.Unauthenticated: (401, "authentication_error"),
@@ -22,8 +26,15 @@ STATUS: dict[type[errors.TuneyardError], tuple[int, str]] = {
     # Not 409: the SDK would send the same request twice more.
     errors.WrongState: (400, "invalid_request_error"),
     errors.InvalidInput: (400, "invalid_request_error"),
+    errors.Conflict: (409, "invalid_request_error"),
     errors.Unavailable: (503, "server_error"),
     errors.TuneyardError: (400, "invalid_request_error"),
+}
+
+# What a client's SDK shall do: neither 409 nor 503 is to be guessed at.
+HEADERS: dict[type[errors.TuneyardError], dict[str, str]] = {
+    errors.Conflict: {"x-should-retry": "false"},
+    errors.Unavailable: {"Retry-After": "5"},
 }
 
 
@@ -32,20 +43,20 @@ def error_body(message: str, kind: str, *, param: str | None, code: str | None) 
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(errors.TuneyardError, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OperationalError, _database_away)
-    app.add_exception_handler(TimeoutError, _database_away)
-    app.add_exception_handler(DataError, _unstorable)
-    app.add_exception_handler(IntegrityError, _taken)
-    app.add_exception_handler(Exception, broken)
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+def answer_to(request: Request, error: Exception) -> JSONResponse:
+    """The answer to what went wrong outside of any route."""
+    return next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)(request, error)
 
 
 def _refused(request: Request, error: errors.TuneyardError) -> JSONResponse:
     status, kind = next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
     body = error_body(error.message, kind, param=error.param, code=error.code)
-    return JSONResponse(body, status)
+    headers = next((HEADERS[cls] for cls in type(error).__mro__ if cls in HEADERS), None)
+    return JSONResponse(body, status, headers=headers)
 
 
 def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -76,6 +87,17 @@ def _database_away(request: Request, error: OperationalError) -> JSONResponse:
     return JSONResponse(body, 503, headers={"Retry-After": "5"})
 
 
+def _disk_full(request: Request, error: OSError) -> JSONResponse:
+    if error.errno not in DISK_FULL:
+        return broken(request, error)
+    log.error("disk full: %s", error)
+    message = (
+        "The platform's disk is full; nothing was kept. Try again when its operator made room."
+    )
+    body = error_body(message, "server_error", param=None, code="disk_full")
+    return JSONResponse(body, 503, headers={"Retry-After": "60"})
+
+
 def _unstorable(request: Request, error: DataError) -> JSONResponse:
     """What a database can't take as a value is an odd id or name, not our fault."""
     message = "A value of the request can't be stored or looked up; does it hold odd characters?"
@@ -94,3 +116,16 @@ def broken(request: Request, error: Exception) -> JSONResponse:
     log.exception("unexpected error in %s %s", request.method, request.url.path)
     message = "An unexpected error; the server's log has it under this request's x-request-id."
     return JSONResponse(error_body(message, "server_error", param=None, code="internal"), 500)
+
+
+HANDLERS: dict[type[Exception], Callable[[Request, Any], JSONResponse]] = {
+    errors.TuneyardError: _refused,
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    OSError: _disk_full,
+    OperationalError: _database_away,
+    TimeoutError: _database_away,
+    DataError: _unstorable,
+    IntegrityError: _taken,
+    Exception: broken,
+}

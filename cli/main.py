@@ -69,13 +69,27 @@ def admin_key() -> None:
     raise typer.Exit(run())
 
 
+@app.command()
+def doctor(
+    deep: Annotated[bool, typer.Option(help="Hash every file of every model.")] = False,
+) -> None:
+    """Look over this machine's installation and say what to mend; exit code 1 if it is broken."""
+    from cli.doctor import doctor as run
+
+    raise typer.Exit(run(deep=deep))
+
+
 @models.command()
 def fetch(
     source: Annotated[str, typer.Argument(help="A name of the catalogue, or a local directory.")],
+    name: Annotated[
+        str | None, typer.Option(help="Its name here. [default: the catalogue's, the directory's]")
+    ] = None,
 ) -> None:
     """Bring a base model into the model store."""
     # A process of its own: converting a model needs torch, which the command line does without.
     command = [sys.executable, "-m", "workers.fetch", source]
+    command += ["--name", name] if name else []
     raise typer.Exit(subprocess.run(command).returncode)
 
 

@@ -67,6 +67,19 @@ def admin_key() -> int:
     return 0
 
 
+def own_broker() -> dict[str, str]:
+    """The setting that names the broker of the `up` that runs on this machine's data directory;
+    nothing where a broker is configured or no `up` runs."""
+    try:
+        settings = load_settings()
+    except ConfigError:
+        return {}
+    folder = broker.private_folder(settings.data_dir)
+    if settings.broker_url or not broker.answers(folder):
+        return {}
+    return {"TUNEYARD_BROKER_URL": broker.broker_url(folder)}
+
+
 def _plan(settings: Settings, *, host: str, port: int, workers: int | None) -> Plan:
     workers_planned = plan_workers(
         device=settings.device,

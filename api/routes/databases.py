@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.deps import PageDep, ReadDep, Reader, Writer
+from api.idempotency import Once, OnceDep
 from api.schemas.common import ListBody, list_body
 from api.schemas.resources import DatabaseShape, database_shape
 from api.uploads import Form, SizeGuard, read_form
@@ -27,26 +28,27 @@ SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
 @router.post("", status_code=201)
-async def register_database(request: Request, principal: Writer) -> DatabaseShape:
+async def register_database(request: Request, principal: Writer, once: OnceDep) -> DatabaseShape:
     """Register a SQLite file: multipart with `file` and an optional `name`."""
     limit = get_settings().max_database_bytes
     form = await read_form(
         request,
         lambda _: SizeGuard(max_bytes=limit, magic=SQLITE_MAGIC, expected="SQLite database"),
     )
-    return await run_in_threadpool(_register, principal.project_id, form)
+    return await run_in_threadpool(_register, principal.project_id, form, once)
 
 
-def _register(project_id: str, form: Form) -> DatabaseShape:
+def _register(project_id: str, form: Form, once: Once) -> DatabaseShape:
     try:
         path, _ = form.require_file()
         schema, stored = service.inspect_upload(path)
         name = form.fields.get("name") or form.filename.rsplit(".", 1)[0].lower()
         with stored_upload(project_id, path) as key, get_database().transaction() as session:
+            once.begin(session, form)
             row = service.register_sqlite(
                 session, project_id, name=name, schema=schema, stored=stored, storage_key=key
             )
-            return database_shape(row)
+            return once.answer(session, database_shape(row))
     finally:
         form.discard()
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from api.deps import PageDep, ReadDep, Reader, Writer
+from api.idempotency import Once, OnceDep
 from api.schemas.common import ListBody, list_body
 from api.schemas.resources import DatasetShape, dataset_shape
 from api.uploads import Form, read_data_form
@@ -30,7 +31,7 @@ JSON_FIELDS = ("mapping", "split", "drop_bad_rows")
 
 
 @router.post("", status_code=202)
-async def create_dataset(request: Request, principal: Writer) -> DatasetShape:
+async def create_dataset(request: Request, principal: Writer, once: OnceDep) -> DatasetShape:
     """Upload a file and prepare it: multipart with `file`, and beside it `name`, `database`,
     `format`, `mapping` (JSON), `sql_dialect`, `split` (JSON), `drop_bad_rows`, `model`.
 
@@ -38,10 +39,10 @@ async def create_dataset(request: Request, principal: Writer) -> DatasetShape:
     wrong (size, encoding, line length) is refused while it is still coming.
     """
     form = await read_data_form(request)
-    return await run_in_threadpool(_create, principal.project_id, form)
+    return await run_in_threadpool(_create, principal.project_id, form, once)
 
 
-def _create(project_id: str, form: Form) -> DatasetShape:
+def _create(project_id: str, form: Form, once: Once) -> DatasetShape:
     try:
         path, stored = form.require_file()
         params = _params(form)
@@ -49,6 +50,7 @@ def _create(project_id: str, form: Form) -> DatasetShape:
             files.stored_upload(project_id, path) as key,
             get_database().transaction() as session,
         ):
+            once.begin(session, form)
             file = files.create(
                 session,
                 project_id,
@@ -59,7 +61,7 @@ def _create(project_id: str, form: Form) -> DatasetShape:
             )
             params = params.model_copy(update={"file": file.id})
             job = jobs.submit(session, project_id, "prepare", params)
-            return dataset_shape(service.of_job(session, job.id))
+            return once.answer(session, dataset_shape(service.of_job(session, job.id)))
     finally:
         form.discard()
 

@@ -5,6 +5,7 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from api.deps import PageDep, ReadDep, Reader, Writer
+from api.idempotency import Once, OnceDep
 from api.schemas.common import ListBody, list_body
 from api.schemas.resources import FileShape, file_shape
 from api.uploads import Form, read_data_form
@@ -20,13 +21,13 @@ PURPOSES = ("batch", "fine-tune", "user_data", "evals", "assistants", "vision")
 
 
 @router.post("")
-async def upload_file(request: Request, principal: Writer) -> FileShape:
+async def upload_file(request: Request, principal: Writer, once: OnceDep) -> FileShape:
     """Upload JSON Lines: multipart with `file` and `purpose`."""
     form = await read_data_form(request)
-    return await run_in_threadpool(_create, principal.project_id, form)
+    return await run_in_threadpool(_create, principal.project_id, form, once)
 
 
-def _create(project_id: str, form: Form) -> FileShape:
+def _create(project_id: str, form: Form, once: Once) -> FileShape:
     try:
         path, stored = form.require_file()
         purpose = form.fields.get("purpose", "")
@@ -36,6 +37,7 @@ def _create(project_id: str, form: Form) -> FileShape:
             service.stored_upload(project_id, path) as key,
             get_database().transaction() as session,
         ):
+            once.begin(session, form)
             row = service.create(
                 session,
                 project_id,
@@ -44,7 +46,7 @@ def _create(project_id: str, form: Form) -> FileShape:
                 stored=stored,
                 storage_key=key,
             )
-            return file_shape(row)
+            return once.answer(session, file_shape(row))
     finally:
         form.discard()
 

@@ -10,26 +10,31 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from sqlalchemy import select
 
 from api.deps import PageDep, ReadDep, Reader, SessionDep, Writer
+from api.idempotency import OnceDep
 from api.schemas.common import ListBody, list_body
 from api.schemas.resources import (
     AttemptShape,
+    CheckpointShape,
     EventShape,
     JobShape,
     MetricShape,
     RowShape,
     attempt_shape,
+    checkpoint_shape,
     event_shape,
     job_shape,
 )
 from core.artifacts.service import of_job as artifacts_of
 from core.jobs import records, service
-from core.jobs.models import Job, JobEvent, Metric, ResultRow
+from core.jobs.models import Checkpoint, Job, JobEvent, Metric, ResultRow
 from core.jobs.status import JobStatus
 from core.jobs.types import TYPES
 from core.jobs.types.base import JobType
 from core.pages import read_page
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+LONGEST_SECONDS = 30 * 24 * 3600
 
 
 def _request_model(kind: JobType) -> type[BaseModel]:
@@ -40,6 +45,7 @@ def _request_model(kind: JobType) -> type[BaseModel]:
         type=(Literal[kind.name], ...),
         params=(kind.params, ...),
         priority=(Annotated[int, Field(ge=-100, le=100)], 0),
+        time_limit_seconds=(Annotated[float, Field(gt=0, le=LONGEST_SECONDS)] | None, None),
     )
 
 
@@ -49,12 +55,18 @@ JobRequest = Annotated[
 
 
 @router.post("", status_code=202)
-def submit_job(body: JobRequest, session: SessionDep, principal: Writer) -> JobShape:
+def submit_job(body: JobRequest, once: OnceDep, session: SessionDep, principal: Writer) -> JobShape:
     """Queue a job. What can't run is refused here, with the reason."""
+    once.begin(session)
     job = service.submit(
-        session, principal.project_id, body.type, body.params, priority=body.priority
+        session,
+        principal.project_id,
+        body.type,
+        body.params,
+        priority=body.priority,
+        time_limit_seconds=body.time_limit_seconds,
     )
-    return job_shape(job)
+    return once.answer(session, job_shape(job))
 
 
 @router.get("")
@@ -83,6 +95,35 @@ def get_job(job_id: str, session: ReadDep, principal: Reader) -> JobShape:
 def cancel_job(job_id: str, session: SessionDep, principal: Writer) -> JobShape:
     """A queued job ends at once, a running one within a heartbeat and the grace."""
     return job_shape(service.request_cancel(session, principal.project_id, job_id))
+
+
+@router.post("/{job_id}/pause")
+def pause_job(job_id: str, session: SessionDep, principal: Writer) -> JobShape:
+    """A queued job is held at once; a running one saves its state, frees its device and is held."""
+    return job_shape(service.request_pause(session, principal.project_id, job_id))
+
+
+@router.post("/{job_id}/resume")
+def resume_job(job_id: str, session: SessionDep, principal: Writer) -> JobShape:
+    """A paused job is queued again and goes on where it was."""
+    return job_shape(service.resume(session, principal.project_id, job_id))
+
+
+@router.post("/{job_id}/retry", status_code=202)
+def retry_job(job_id: str, once: OnceDep, session: SessionDep, principal: Writer) -> JobShape:
+    """A new job that goes on where a failed or cancelled one ended, with what that one left."""
+    once.begin(session)
+    return once.answer(session, job_shape(service.retry(session, principal.project_id, job_id)))
+
+
+@router.get("/{job_id}/checkpoints")
+def list_checkpoints(
+    job_id: str, session: ReadDep, principal: Reader, page: PageDep
+) -> ListBody[CheckpointShape]:
+    """Saved states of a training; one that was found damaged says so in `rejected`."""
+    service.get(session, principal.project_id, job_id)
+    query = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return list_body(read_page(session, query, Checkpoint.id, page), checkpoint_shape)
 
 
 @router.get("/{job_id}/events")

@@ -51,5 +51,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "No key, or one that is not good."},
     403: {"model": ErrorBody, "description": "The key's scopes don't allow this."},
     404: {"model": ErrorBody, "description": "No such thing in this project."},
+    409: {"model": ErrorBody, "description": "Another request stands in this one's way."},
+    413: {"model": ErrorBody, "description": "The body is larger than it may be."},
     503: {"model": ErrorBody, "description": "A part of the platform does not answer."},
 }

@@ -10,7 +10,7 @@ from core.basemodels.models import MergedModel
 from core.databases.models import TargetDatabase
 from core.datasets.models import Dataset
 from core.files.models import File
-from core.jobs.models import Attempt, Job, JobEvent
+from core.jobs.models import Attempt, Checkpoint, Job, JobEvent
 
 
 class ArtifactShape(Shape):
@@ -68,13 +68,17 @@ class JobShape(Shape):
     status: str
     params: dict[str, Any]
     priority: int
+    time_limit_seconds: float
     depends_on: str | None
+    retry_of: str | None
+    run_after: int | None
     progress: dict[str, Any] | None
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     attempt: int
     worker: str | None
     cancel_requested: bool
+    pause_requested: bool
     artifacts: list[ArtifactShape] | None = None
     created_at: int
     started_at: int | None
@@ -95,10 +99,22 @@ class AttemptShape(Shape):
     object: str = "job.attempt"
     worker: str
     outcome: str | None
+    failure: str | None
     message: str | None
     resumed_from_step: int | None
     started_at: float
     finished_at: float | None
+
+
+class CheckpointShape(Shape):
+    id: str
+    object: str = "job.checkpoint"
+    step: int
+    bytes: int
+    metrics: dict[str, Any]
+    attempt: int
+    rejected: str | None
+    created_at: int
 
 
 class MetricShape(Shape):
@@ -208,13 +224,17 @@ def job_shape(row: Job, artifacts: list[Artifact] | None = None) -> JobShape:
         status=row.status,
         params=row.params,
         priority=row.priority,
+        time_limit_seconds=row.time_limit_seconds,
         depends_on=row.depends_on,
+        retry_of=row.retry_of,
+        run_after=whole(row.run_after),
         progress=row.progress,
         result=row.result,
         error=row.error,
         attempt=row.token,
         worker=row.worker_id,
         cancel_requested=row.cancel_requested_at is not None,
+        pause_requested=row.pause_requested_at is not None,
         artifacts=None if artifacts is None else [artifact_shape(one) for one in artifacts],
         created_at=int(row.created_at),
         started_at=whole(row.started_at),
@@ -237,10 +257,23 @@ def attempt_shape(row: Attempt) -> AttemptShape:
         number=row.token,
         worker=row.worker_id,
         outcome=row.outcome,
+        failure=row.failure,
         message=row.message,
         resumed_from_step=row.resumed_from_step,
         started_at=row.started_at,
         finished_at=row.finished_at,
+    )
+
+
+def checkpoint_shape(row: Checkpoint) -> CheckpointShape:
+    return CheckpointShape(
+        id=row.id,
+        step=row.step,
+        bytes=row.bytes,
+        metrics=row.metrics,
+        attempt=row.token,
+        rejected=row.rejected,
+        created_at=int(row.created_at),
     )
 
 

@@ -1,6 +1,8 @@
-"""The API over a migrated database, with a key; no server and no worker behind it."""
+"""The API over a migrated database, with a key; no server and no worker behind it.
 
-import shutil
+Every test runs on SQLite and on PostgreSQL: what is refused, and how, must not depend on it.
+"""
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,10 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from core.accounts.service import create_key, ensure_project
 from core.basemodels.service import record_base
-from core.db import get_database
-from tests.platform import environment, migrate
+from core.db import Database, get_database
+from tests.core.conftest import database, postgres_template, sqlite_template
+
+__all__ = ["database", "postgres_template", "sqlite_template"]
 
 TINY = {
     "name": "tiny",
@@ -22,21 +26,11 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "tuneyard.db"
-    with environment(data_dir=str(path.parent), database_url=f"sqlite:///{path}"):
-        migrate(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def data_dir(tmp_path: Path, template: Path) -> Iterator[Path]:
-    shutil.copyfile(template, tmp_path / "tuneyard.db")
-    with environment(data_dir=str(tmp_path), broker_url="redis://127.0.0.1:1/0"):
-        with get_database().transaction() as session:
-            record_base(session, TINY)
-        yield tmp_path
+def data_dir(database: Database, tmp_path: Path) -> Path:
+    with database.transaction() as session:
+        record_base(session, TINY)
+    return tmp_path
 
 
 def make_key(project: str, *scopes: str) -> str:

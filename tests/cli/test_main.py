@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -21,7 +22,8 @@ def test_up_knows_the_options_that_the_readme_names():
         assert option in shown.output
 
 
-def test_fetch_runs_in_a_process_of_its_own_and_passes_its_exit_code_on(monkeypatch):
+@pytest.mark.parametrize("options", [[], ["--name", "ours"]])
+def test_fetch_runs_in_a_process_of_its_own_and_passes_its_exit_code_on(monkeypatch, options):
     asked = []
 
     def run(command):
@@ -29,8 +31,8 @@ def test_fetch_runs_in_a_process_of_its_own_and_passes_its_exit_code_on(monkeypa
         return subprocess.CompletedProcess(command, 3)
 
     monkeypatch.setattr("subprocess.run", run)
-    done = CliRunner().invoke(app, ["models", "fetch", "smollm2-135m"])
-    assert asked == [[sys.executable, "-m", "workers.fetch", "smollm2-135m"]]
+    done = CliRunner().invoke(app, ["models", "fetch", "smollm2-135m", *options])
+    assert asked == [[sys.executable, "-m", "workers.fetch", "smollm2-135m", *options]]
     assert done.exit_code == 3
 
 

@@ -130,7 +130,8 @@ def test_events_tell_the_jobs_story(client: TestClient, dataset: dict) -> None:
 def test_another_projects_job_is_not_found(
     client: TestClient, stranger: TestClient, dataset: dict
 ) -> None:
-    for tail in ("", "/events", "/logs", "/metrics", "/attempts", "/results"):
+    for tail in ("", "/events", "/logs", "/metrics", "/attempts", "/results", "/checkpoints"):
         assert stranger.get(f"/v1/jobs/{dataset['job']}{tail}").status_code == 404
-    assert stranger.post(f"/v1/jobs/{dataset['job']}/cancel").status_code == 404
+    for verb in ("cancel", "pause", "resume", "retry"):
+        assert stranger.post(f"/v1/jobs/{dataset['job']}/{verb}").status_code == 404
     assert stranger.get("/v1/jobs").json()["data"] == []

@@ -1,0 +1,101 @@
+"""One of every thing that a project can own, put straight into the database."""
+
+from sqlalchemy.orm import Session
+
+from core.accounts.models import Project
+from core.adapters.service import add_version
+from core.artifacts.models import Artifact
+from core.basemodels.models import MergedModel
+from core.databases.models import TargetDatabase
+from core.datasets.models import Dataset
+from core.files.models import File
+from core.jobs.models import Job, JobEvent, ResultRow
+
+
+def own_one_of_each(session: Session, project: Project) -> dict[str, str]:
+    """The path parameters of the API with an id of this project for each; base model `tiny`."""
+    mine = {"project_id": project.id}
+    file = File(
+        id="file_1",
+        purpose="batch",
+        filename="q.jsonl",
+        bytes=1,
+        sha256="0" * 64,
+        storage_key="f",
+        **mine,
+    )
+    database = TargetDatabase(
+        id="db_1",
+        name="shop",
+        dialect="sqlite",
+        storage_key="d",
+        bytes=1,
+        schema={"tables": [], "dialect": "sqlite"},
+        **mine,
+    )
+    session.add_all([file, database])
+    session.flush()
+    dataset = Dataset(
+        id="ds_1",
+        name="pairs",
+        status="ready",
+        kind="sql",
+        file_id=file.id,
+        storage_key="s",
+        job_id="job_1",
+        **mine,
+    )
+    job = Job(
+        id="job_1",
+        type="train",
+        queue="gpu",
+        status="running",
+        params={},
+        time_limit_seconds=1,
+        **mine,
+    )
+    session.add_all([dataset, job])
+    session.flush()
+    session.add_all(
+        [
+            JobEvent(job_id=job.id, level="info", message="secret", data={}),
+            ResultRow(job_id=job.id, row=0, data={"sql": "secret"}),
+            Artifact(
+                id="art_1", job_id=job.id, path="a", storage_key="a", bytes=1, sha256="0", **mine
+            ),
+        ]
+    )
+    version = add_version(
+        session,
+        project.id,
+        "theirs",
+        base_model="tiny",
+        dataset_id=dataset.id,
+        job_id=job.id,
+        storage_key="v",
+        bytes=1,
+        settings={},
+        metrics={},
+    )
+    session.add(
+        MergedModel(
+            id="mm_1",
+            name="merged",
+            base_model="tiny",
+            adapter_version_id=version.id,
+            job_id=job.id,
+            storage_key="m",
+            precision="fp32",
+            parity={},
+            **mine,
+        )
+    )
+    return {
+        "file_id": "file_1",
+        "database_id": "db_1",
+        "dataset_id": "ds_1",
+        "job_id": "job_1",
+        "artifact_id": "art_1",
+        "address": "theirs:1",
+        "model": "merged",
+    }

@@ -1,0 +1,86 @@
+"""Nobody reaches what is not theirs: another project's id is a 404, as if it were not there."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from core.accounts.service import ensure_project
+from core.db import get_database
+from core.jobs.models import Job
+from tests.api.belongings import own_one_of_each
+from tests.api.test_app import api_routes
+
+BODIES = {
+    "/v1/databases/{database_id}/query": {"sql": "select 1"},
+}
+LISTS = ["files", "databases", "datasets", "jobs", "adapters"]
+
+
+@pytest.fixture
+def ids(client: TestClient) -> dict[str, str]:
+    """Ids of the things of project `ours`, which `client` may see and `stranger` may not."""
+    with get_database().transaction() as session:
+        return own_one_of_each(session, ensure_project(session, "ours"))
+
+
+def test_another_projects_id_is_a_404_on_every_route(
+    client: TestClient, stranger: TestClient, ids: dict[str, str]
+) -> None:
+    asked = 0
+    for method, path in api_routes(client):
+        if "{" not in path:
+            continue
+        url = path.format(**ids)
+        answer = stranger.request(method, url, json=BODIES.get(path))
+        assert answer.status_code == 404, f"{method} {path}: {answer.text}"
+        assert answer.json()["error"]["message"].startswith("There is no ")
+        asked += 1
+    assert asked > 14
+    with get_database().reading() as session:
+        assert session.get_one(Job, ids["job_id"]).cancel_requested_at is None
+
+
+def test_the_same_ids_are_there_for_their_own_project(
+    client: TestClient, ids: dict[str, str]
+) -> None:
+    for method, path in api_routes(client):
+        if "{" in path and method == "GET" and not path.endswith(("/content", "/examples")):
+            answer = client.get(path.format(**ids))
+            assert answer.status_code == 200, f"{path}: {answer.text}"
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_shows_ones_own_project_alone(
+    client: TestClient, stranger: TestClient, ids: dict[str, str], name: str
+) -> None:
+    assert len(client.get(f"/v1/{name}").json()["data"]) == 1
+    assert stranger.get(f"/v1/{name}").json()["data"] == []
+
+
+def test_models_of_another_project_are_not_listed(
+    client: TestClient, stranger: TestClient, ids: dict[str, str]
+) -> None:
+    names = [model["id"] for model in stranger.get("/v1/models").json()["data"]]
+    assert names == ["tiny"]
+    assert len(client.get("/v1/models").json()["data"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("type", "params"),
+    [
+        ("train", {"model": "tiny", "dataset": "pairs"}),
+        ("train", {"model": "tiny", "dataset": "ds_1"}),
+        ("evaluate", {"model": "tiny", "dataset": "pairs"}),
+        ("merge", {"adapter": "theirs:1"}),
+        ("generate", {"model": "theirs:1", "questions": ["?"]}),
+        ("generate", {"model": "tiny", "database": "shop", "questions": ["?"]}),
+        ("generate", {"model": "tiny", "file": "file_1"}),
+    ],
+)
+def test_a_job_cant_name_a_thing_of_another_project(
+    stranger: TestClient, ids: dict[str, str], type: str, params: dict
+) -> None:
+    answer = stranger.post("/v1/jobs", json={"type": type, "params": params})
+    assert answer.status_code in (400, 404), answer.text
+    named = {*ids.values(), "pairs", "shop"} & {str(value) for value in params.values()}
+    assert any(name in answer.json()["error"]["message"] for name in named)
+    assert stranger.get("/v1/jobs").json()["data"] == []
