@@ -4,14 +4,16 @@
 #   make demo    the whole loop on a generated sales database; KEEP=1 leaves it up, MODEL=… another base
 #   make up      the platform on this machine until Ctrl-C; ARGS="--port 0" and the like go to it
 #   make test    the test suite        make lint    style and layers        make proof    the slow proofs
+#   make chaos   every fault, then ten minutes of random ones; SEED=…     make bench-queue   what a job costs
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo demo-short up test lint proof
+.PHONY: setup demo demo-short up test lint proof chaos chaos-setup bench-queue
 .DELETE_ON_ERROR:
 
 # install_seconds, which the demo reports, is both: the packages and the model. The model is looked
@@ -31,7 +33,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@set -e; begun=$$(date +%s); \
 	  $(PYTHON) -m venv $(VENV); \
 	  $(BIN)/python -m pip install --disable-pip-version-check --quiet \
-	    -c requirements.lock -e '.[worker,dev]'; \
+	    -c requirements.lock -e '.[worker,s3,dev]'; \
 	  echo $$(( $$(date +%s) - begun )) > $(VENV)/install_seconds; \
 	  rm -f $(VENV)/.fetched
 	@touch $@
@@ -46,10 +48,22 @@ up: setup
 	@exec $(BIN)/tuneyard up $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow and not chaos"
 
 proof: setup
 	@$(BIN)/python -m pytest -m slow
+
+chaos: $(INSTALLED) chaos-setup
+	@$(BIN)/python -m pytest tests/faults
+	@$(BIN)/python -m tests.faults.kill_loop --minutes 10 --seed $(SEED) \
+	  --json benchmarks/results/kill-loop.json
+
+# RabbitMQ and a C compiler, by apt-get as root; nothing when they are there.
+chaos-setup:
+	@tests/faults/install-rabbitmq.sh
+
+bench-queue: $(INSTALLED)
+	@$(BIN)/python -m benchmarks.queue
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
