@@ -5,12 +5,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import new_postgres_database, postgres_server, valkey_server
+from tests.servers import (
+    S3Server,
+    new_postgres_database,
+    postgres_server,
+    s3_server,
+    valkey_server,
+)
+from workers.openmp import OPENMP
 
-# As in a runner's environment, and like there before torch is imported: threads that spin while
-# they wait make everything else on two cores several times slower.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# As in a runner's environment, and like there before torch is imported.
+for name, value in OPENMP.items():
+    os.environ.setdefault(name, value)
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +36,19 @@ def postgres_server_url() -> Iterator[str]:
 def postgres_url(postgres_server_url: str) -> str:
     """The URL of a fresh, empty PostgreSQL database."""
     return new_postgres_database(postgres_server_url)
+
+
+@pytest.fixture(scope="session")
+def s3_storage() -> Iterator[S3Server]:
+    """One S3 for the whole run, known to this process and to those that it starts.
+
+    Take a storage of it by `s3_storage.new_url()`.
+    """
+    before = dict(os.environ)
+    with s3_server() as server:
+        os.environ.update(server.env)
+        yield server
+    for name in server.env:
+        os.environ.pop(name)
+        if name in before:
+            os.environ[name] = before[name]

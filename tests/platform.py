@@ -24,6 +24,7 @@ def forget_everything() -> None:
     settings.get_settings.cache_clear()
     storage.get_storage.cache_clear()
     queue.celery_app.cache_clear()
+    queue.Away.until = 0.0
     for database in db._databases.values():
         database.dispose()
     db._databases.clear()

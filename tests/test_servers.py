@@ -3,6 +3,7 @@
 import psycopg
 import redis
 
+from core.storage import Storage
 from tests.servers import new_postgres_database, valkey_server
 
 
@@ -32,3 +33,11 @@ def test_a_server_is_gone_after_its_block():
     except redis.ConnectionError:
         return
     raise AssertionError("the server still answers")
+
+
+def test_s3_keeps_what_is_put_and_each_url_is_empty_at_first(s3_storage, tmp_path):
+    first, second = (Storage(s3_storage.new_url()) for _ in range(2))
+    (tmp_path / "问题").write_bytes(b"bytes")
+    first.put(tmp_path / "问题", "a/b")
+    assert first.open("a/b").read() == b"bytes"
+    assert not second.fs.exists(f"{second.root}/a/b")

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from cli.client import Client
+from cli.platform.leash import dies_with
 from tests.e2e.shop import build_shop, pairs, write_jsonl
 
 SHORT = {
@@ -66,7 +67,12 @@ def running(data_dir: Path, model_dir: Path, **settings: str) -> Iterator[Platfo
     with log.open("ab") as output:
         begin = output.tell()
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=env, start_new_session=True
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+            preexec_fn=dies_with(os.getpid(), by=signal.SIGTERM),  # a killed test run too
         )
     try:
         wait_until(lambda: process.poll() is not None or "is up" in _since(log, begin), seconds=120)
@@ -94,11 +100,15 @@ def wait_until(condition, *, seconds: float = 60) -> None:
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_store(tmp_path_factory.mktemp("store"))
+
+
+def tiny_store(folder: Path) -> Path:
     """A model store with one tiny random model, brought there as a user would."""
     from tests.tiny_model import build_tiny_model
 
-    made = build_tiny_model(tmp_path_factory.mktemp("made") / "tiny")
-    store = tmp_path_factory.mktemp("models")
+    made = build_tiny_model(folder / "made" / "tiny")
+    store = folder / "models"
     fetch = [sys.executable, "-m", "cli.main", "models", "fetch", str(made)]
     env = os.environ | {"TUNEYARD_MODEL_DIR": str(store)}
     subprocess.run(fetch, check=True, env=env, timeout=120)

@@ -1,9 +1,13 @@
 """Flower shows every job with its type, id, queue and true outcome; the database is the record."""
 
+import os
+import signal
 from typing import Any
 
 import httpx
+import psutil
 import pytest
+from celery import Celery
 
 from cli.client import JobEnded
 from tests.e2e.conftest import Platform, wait_until
@@ -50,6 +54,33 @@ def test_a_cancel_is_shown_as_cancelled(platform: Platform, shop: dict[str, Any]
     platform.client.post(f"{path}/cancel")
     shown = wait_for_state(platform, job["id"], "FAILURE")
     assert "JobCancelled" in shown["exception"]
+
+
+def test_a_second_message_for_an_ended_job_is_shown_as_not_claimed(
+    platform: Platform, shop: dict[str, Any]
+) -> None:
+    worker = psutil.Process(platform.pids["cpu0"])
+    broker = Celery(broker=worker.environ()["TUNEYARD_BROKER_URL"])
+    broker.send_task("prepare", args=[shop["job"]], task_id=f"{shop['job']}-99", queue="cpu")
+
+    def shown() -> dict[str, Any]:
+        return flower(platform, "/api/tasks").json().get(f"{shop['job']}-99", {})
+
+    wait_until(lambda: shown().get("state") == "SUCCESS", seconds=30)
+    assert "not claimed" in shown()["result"]
+    assert platform.client.get(f"/v1/jobs/{shop['job']}")["status"] == "succeeded"
+
+
+def test_what_flower_shows_outlives_a_killed_worker(
+    platform: Platform, shop: dict[str, Any]
+) -> None:
+    before = platform.pids["gpu0"]
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: platform.pids["gpu0"] != before, seconds=30)
+    job = platform.client.submit("train", model="tiny", dataset="shop-pairs", epochs=1)
+    platform.client.wait(job["id"])
+    assert wait_for_state(platform, job["id"], "SUCCESS")["name"] == "train"
+    assert task(platform, shop["job"])["state"] == "SUCCESS", "what was there is there still"
 
 
 def test_flower_wants_the_password_and_is_read_only(platform: Platform) -> None:

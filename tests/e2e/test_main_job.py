@@ -159,6 +159,21 @@ def test_a_dataset_with_a_wrong_row_ends_invalid_naming_line_and_cure(
         platform.client.submit("train", model="tiny", dataset="bad")
 
 
+def test_a_train_that_waits_for_a_dataset_fails_with_it(
+    platform: Platform, shop: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = [{"question": f"{n}?", "sql": f"select {n} from customers"} for n in range(2000)]
+    rows.append({"question": "wrong table?", "sql": "select * from clients"})
+    file = write_jsonl(tmp_path / "late.jsonl", rows)
+    made = platform.client.upload("/v1/datasets", file, name="late", database="shop")
+    waiting = platform.client.submit("train", model="tiny", dataset="late")
+    assert waiting["depends_on"] == made["job"]
+    with pytest.raises(JobEnded, match="waited for") as ended:
+        platform.client.wait(waiting["id"])
+    assert ended.value.job["error"]["class"] == "data"
+    assert platform.client.get(f"/v1/jobs/{waiting['id']}/attempts")["data"] == []
+
+
 def test_a_row_longer_than_max_length_is_named(platform: Platform, shop: dict[str, Any]) -> None:
     job = platform.client.submit("train", **TRAIN, max_length=16)
     with pytest.raises(JobEnded, match="line") as ended:
