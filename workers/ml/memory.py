@@ -10,12 +10,12 @@ import torch
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
 # Measured (benchmarks/training_memory.py; the table is in docs/training.md), and fitted so that the
-# estimate lies above what a training took and below twice of it.
+# estimate lies above what a training took and, less the fixed part, below twice of it.
 FIXED_BYTES = 350 << 20  # the optimizer, and the kernels that oneDNN makes
-KEPT_PER_LAYER = 12  # hidden-size vectors that a decoder layer keeps for its backward pass
+KEPT_PER_LAYER = 9  # hidden-size vectors that a decoder layer keeps for its backward pass
 KEPT_PER_MLP = 4  # intermediate-size vectors likewise
 LOGIT_COPIES = 2  # the head's logits and their gradient
-PAIR_COPIES = 5  # of the probabilities, in the backward pass of a CPU
+PAIR_COPIES = 18  # of one layer's probabilities, some in fp32, in the backward pass of a CPU
 
 
 def keep_freed_memory() -> None:

@@ -36,10 +36,10 @@ def test_the_estimate_grows_with_the_group_and_shrinks_with_checkpointing():
 
 
 @pytest.mark.parametrize("one", MEASURED, ids=lambda one: one["setting"])
-def test_the_estimate_lies_above_what_was_measured_and_below_twice_of_it(one):
+def test_the_estimate_lies_above_what_was_measured_and_but_for_a_fixed_part_below_twice(one):
     names = ("tokens", "labels", "pairs", "layers", "gradient_checkpointing")
     estimated = need(**{name: one[name] for name in names})
-    assert one["grown_bytes"] < estimated < 2 * one["grown_bytes"]
+    assert one["grown_bytes"] < estimated < 2 * one["grown_bytes"] + memory.FIXED_BYTES
 
 
 def test_the_host_is_measured():
