@@ -14,10 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
 from core.db import get_database
@@ -25,9 +23,7 @@ from core.errors import JobFailure, TuneyardError
 from core.failpoints import failpoint
 from core.jobs import records, service
 from core.jobs.claims import Claim, LostClaim
-from core.jobs.lessons import note_memory
 from core.jobs.models import Job
-from core.jobs.records import Report
 from core.jobs.types.base import Outcome
 from core.settings import Settings, get_settings
 from core.storage import StoredFile, get_storage
@@ -35,6 +31,7 @@ from workers.briefing import Aid, make_spec
 from workers.channel import ChannelClosed
 from workers.drain import DRAIN
 from workers.heart import Heart
+from workers.ledger import Ledger
 from workers.limits import Limits, StopAsked
 from workers.logtail import LogTail
 from workers.oomkill import OomKills
@@ -44,12 +41,7 @@ from workers.transfer import storage_failure, transfer
 log = logging.getLogger(__name__)
 
 NOT_CLAIMED = "not claimed"
-REPORT_SECONDS = 1.0
 POLL_SECONDS = 0.1
-RETRY_SECONDS = 1.0
-DATABASE_AWAY = (OperationalError, InterfaceError, NoConnection)
-
-Written = TypeVar("Written")
 
 
 class JobFailed(Exception):
@@ -90,16 +82,11 @@ class Attempt:
         self.workdir = workdir
         self.queue = queue
         self.device = device
-        self.database = get_database(settings)
         self.storage = get_storage(settings.storage_url)
         self.key = f"projects/{claim.project_id}/jobs/{claim.job_id}/attempt-{claim.token}"
-        self.report = Report()
-        self.reported = time.monotonic()
-        self.log = LogTail(workdir / "runner.log")
         self.heard: deque[dict[str, Any]] = deque()
         self.last_checkpoint: int | None = None
         self.oom_kills = OomKills()
-        self.tried: dict[str, Any] | None = None
         self.ceiling: int | None = None
         self.keep = 3
         self.runner = SPARE.take(queue)
@@ -107,6 +94,8 @@ class Attempt:
         self.told: str | None = None
         self.heart = Heart(claim, settings, lambda: self._tell(kind="alive"))
         self.limits = Limits(claim, settings, self.heart)
+        tail = LogTail(workdir / "runner.log")
+        self.ledger = Ledger(claim, get_database(settings), self.limits.keep_claim, tail)
 
     def run(self) -> str:
         self.heart.start()
@@ -141,34 +130,15 @@ class Attempt:
     def _brief(self) -> None:
         failpoint("attempt.brief")
         heed = self.limits.check_or_stop
-        aid = Aid(self._read, self._write, lambda work: transfer(work, heed))
+        aid = Aid(self.ledger.read, self.ledger.write, lambda work: transfer(work, heed))
         spec = make_spec(self.claim, self.settings, self.workdir, self.device, aid)
         self.keep = spec.params.get("keep") or self.keep
         self.ceiling = spec.params.get("memory_ceiling")
-        self._write(partial(records.note_attempt, held=self.claim, runner_pid=self.runner.pid))
+        self.ledger.note(records.note_attempt, runner_pid=self.runner.pid)
         heed()
         fence = self.settings.lease_seconds - self.settings.fence_grace_seconds
         self.runner.channel.send(kind="job", spec=asdict(spec), fence_seconds=fence)
         self.ordered = True
-
-    def _write(self, write: Callable[[Session], Written]) -> Written:
-        """Run `write` in a transaction. Every write is fenced, so one whose answer was lost does
-        nothing the second time."""
-        return self._persist(self.database.transaction, write)
-
-    def _read(self, read: Callable[[Session], Written]) -> Written:
-        return self._persist(self.database.reading, read)
-
-    def _persist(self, opening: Callable[[], Any], work: Callable[[Session], Written]) -> Written:
-        """A database that is away is tried again while the claim is ours."""
-        while True:
-            try:
-                with opening() as session:
-                    return work(session)
-            except DATABASE_AWAY as error:
-                log.warning("job %s: the database is away: %s", self.claim.job_id, error)
-            self.limits.keep_claim()
-            time.sleep(RETRY_SECONDS)
 
     def _tell(self, **message: Any) -> None:
         """Say something to a runner that has its order: before, it would take this for one."""
@@ -187,8 +157,7 @@ class Attempt:
                 if message["kind"] in ("result", "failed", "stopped"):
                     return message
                 self._take(message)
-            if time.monotonic() - self.reported >= REPORT_SECONDS:
-                self._flush()
+            self.ledger.flush_when_due()
 
     def _next_message(self) -> dict[str, Any] | None:
         if self.heard:
@@ -205,39 +174,12 @@ class Attempt:
             raise ChannelClosed("the runner did not stop in time")
 
     def _take(self, message: dict[str, Any]) -> None:
-        kind = message["kind"]
-        if kind == "progress":
-            self.report.progress = message["progress"]
-        elif kind == "metric":
-            self.report.metrics.setdefault(message["step"], {}).update(message["values"])
-        elif kind == "event":
-            self.report.events.append(message["event"])
-        elif kind == "row":
-            self.report.rows[message["row"]] = message["data"]
-        elif kind == "checkpoint":
+        if message["kind"] == "checkpoint":
             self._store_checkpoint(message)
-        elif kind == "memory":
-            self._learn(message["lesson"])
-
-    def _learn(self, lesson: dict[str, Any]) -> None:
-        """Keep what a training has shown of its memory; what it is only about to try (`fitted` is
-        None) is remembered, in case that is the last that is heard of it."""
-        self.tried = lesson if lesson["fitted"] is None else None
-        if self.tried is None:
-            self._write(partial(note_memory, held=self.claim, lesson=lesson))
-
-    def _flush(self) -> None:
-        """Write what has gathered since the last time, in one transaction."""
-        self.report.log += self.log.read()
-        if self.report:
-            self._write(
-                lambda session: records.write_report(
-                    session, self.claim, self.report, log_seq=self.log.sequence
-                )
-            )
-            self.log.sequence += bool(self.report.log)
-            self.report = Report()
-        self.reported = time.monotonic()
+        elif message["kind"] == "memory":
+            self.ledger.learn(message["lesson"])
+        else:
+            self.ledger.gather(message)
 
     def _store_checkpoint(self, message: dict[str, Any]) -> None:
         if message["step"] == self.last_checkpoint:
@@ -252,7 +194,7 @@ class Attempt:
         failpoint("attempt.checkpoint", at=message["step"])
         seconds = message.get("seconds", 0) + time.monotonic() - begun
         # Whoever resumes from it repeats no step before it: their points must not be lost with us.
-        self._flush()
+        self.ledger.flush()
 
         def record(session: Session) -> list[str]:
             records.add_checkpoint(
@@ -267,7 +209,7 @@ class Attempt:
             # The newest was just looked at in the storage: the older ones are not the last good.
             return records.drop_old_checkpoints(session, self.claim, keep=self.keep)
 
-        self._delete(self._write(record))
+        self._delete(self.ledger.write(record))
 
     def _upload(self, path: str, key: str, files: list[StoredFile]) -> str | None:
         """Store a folder; then what the storage says is wrong with it, if anything."""
@@ -298,43 +240,38 @@ class Attempt:
             raise JobFailure(**last["failure"])
         if last["kind"] == "stopped":
             return self._record_stopped()
-        self._flush()
+        heed = self.limits.check_while_finishing
+        heed()
+        self.ledger.flush()
         files = [StoredFile(**entry) for entry in last["files"]]
         out = f"{self.key}/out"
-        fault = transfer(
-            partial(self._upload, str(self.workdir / "out"), out, files),
-            self.limits.check_while_finishing,
-        )
+        fault = transfer(partial(self._upload, str(self.workdir / "out"), out, files), heed)
         if fault is not None:
             raise JobFailure("infra", f"The result was not stored as it was written: {fault}.")
         outcome = Outcome(last["result"], files, out)
         failpoint("attempt.finish")
-        job = self._write(partial(service.succeed, held=self.claim, outcome=outcome))
-        return self._said(job)
+        return self._end(service.succeed, outcome=outcome)
 
     def _record_failure(self, failure: JobFailure) -> str:
         self.runner.kill()
-        self._flush()
-        return self._said(self._write(partial(service.fail, held=self.claim, failure=failure)))
+        self.ledger.flush()
+        return self._end(service.fail, failure=failure)
 
     def _record_stopped(self) -> str:
         """The attempt ends as wished: the row says last who wished what."""
         self.runner.kill()
-        self._flush()
+        self.ledger.flush()
         if self.limits.stop == "cancel":
-            job = self._write(partial(service.cancelled, held=self.claim))
-        elif self.limits.stop == "pause":
-            job = self._write(partial(service.paused, held=self.claim))
-        else:
-            message = "The worker was told to stop; the job is queued again."
-            drained = partial(service.requeue, held=self.claim, outcome="drained", message=message)
-            job = self._write(drained)
-        return self._said(job)
+            return self._end(service.cancelled)
+        if self.limits.stop == "pause":
+            return self._end(service.paused)
+        message = "The worker was told to stop; the job is queued again."
+        return self._end(service.requeue, outcome="drained", message=message)
 
     def _record_broken(self, error: Exception) -> str:
         self.runner.kill()
         message = f"The supervisor broke with {type(error).__name__}: {error}."
-        self._write(partial(service.lost_runner, held=self.claim, message=message))
+        self.ledger.note(service.lost_runner, message=message)
         raise JobFailed(message) from error
 
     def _record_lost(self) -> str:
@@ -342,33 +279,28 @@ class Attempt:
         self.runner.kill()
         if self.limits.stop is not None:
             return self._record_stopped()
-        self._flush()
+        self.ledger.flush()
         code = self.runner.process.returncode
         if code == -signal.SIGKILL and self.oom_kills.rose():
             return self._record_oom_kill()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        lost = partial(service.lost_runner, held=self.claim, message=f"The runner {how}.")
-        return self._said(self._write(lost))
+        return self._end(service.lost_runner, message=f"The runner {how}.")
 
     def _record_oom_kill(self) -> str:
         """The kernel ended the runner for its memory. A training's next attempt begins with less,
         which is not held against it as long as there is less to begin with."""
-        message = "The kernel killed the runner because the machine's memory was full."
-        less = self.tried is not None
-        if less:
-            lesson = self.tried | {"fitted": False}
-            self._write(partial(note_memory, held=self.claim, lesson=lesson))
-            less = self.ceiling is None or lesson["need_bytes"] < self.ceiling
-        message += (
-            " It is tried with smaller groups."
+        need = self.ledger.learn_from_kill()
+        less = need is not None and (self.ceiling is None or need < self.ceiling)
+        message = "The kernel killed the runner because the machine's memory was full. " + (
+            "It is tried with smaller groups."
             if less
-            else " Use a smaller model, batch or max_length, or a machine with more memory."
+            else "Use a smaller model, batch or max_length, or a machine with more memory."
         )
-        lost = partial(service.lost_runner, held=self.claim, message=message, klass="oom_host")
-        return self._said(self._write(partial(lost, barren=not less)))
+        return self._end(service.lost_runner, message=message, klass="oom_host", barren=not less)
 
-    def _said(self, job: Job) -> str:
-        """What Flower shows: a job that failed or was cancelled raises."""
+    def _end(self, record: Callable[..., Job], **values: Any) -> str:
+        """Record it; returns what Flower shows: a job that failed or was cancelled raises."""
+        job = self.ledger.note(record, **values)
         if job.status == "failed":
             raise JobFailed(f"{job.error['class']}: {job.error['message']}")
         if job.status == "cancelled":
