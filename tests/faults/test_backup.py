@@ -92,7 +92,8 @@ def sha256_of(platform: Rig, artifact: dict[str, Any]) -> str:
     return hashlib.sha256(httpx.get(url, headers=headers).content).hexdigest()
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.chaos)])
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_backup_taken_under_load_starts_elsewhere_with_all_that_was_there(
     kind: str, tmp_path: Path, model_dir: Path, valkey_url: str, request: pytest.FixtureRequest
 ) -> None:

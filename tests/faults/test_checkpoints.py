@@ -132,7 +132,10 @@ def test_a_file_system_that_is_really_full_does_the_same(
 
 
 @pytest.mark.fault(12)
-@pytest.mark.parametrize("failpoint", ["checkpoint.staged@40", "attempt.checkpoint@40"])
+@pytest.mark.parametrize(
+    "failpoint",
+    ["checkpoint.staged@40", pytest.param("attempt.checkpoint@40", marks=pytest.mark.chaos)],
+)
 def test_a_job_killed_in_the_midst_of_a_save_goes_on_from_the_save_before(
     machine: Rig, undisturbed: dict[str, Any], failpoint: str
 ) -> None:

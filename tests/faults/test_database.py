@@ -103,6 +103,7 @@ def test_a_restart_shorter_than_the_lease_is_not_noticed_by_a_running_job(
     assert dead(elephant) == []
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(10)
 def test_a_database_away_for_longer_than_the_lease_stops_the_runner_and_the_job_resumes(
     elephant: Rig, postgres: Server

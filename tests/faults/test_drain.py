@@ -46,6 +46,7 @@ def test_a_drain_that_comes_before_any_checkpoint_is_not_counted_as_an_attempt(
     assert outcomes(machine, job_id) == ["drained", "succeeded"]
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(18)
 def test_a_runner_that_does_not_heed_the_drain_is_killed_in_time_and_not_counted(
     machine: Rig, undisturbed: dict[str, Any]
@@ -59,6 +60,7 @@ def test_a_runner_that_does_not_heed_the_drain_is_killed_in_time_and_not_counted
     assert outcomes(machine, job_id) == ["drained", "succeeded"]
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(18)
 def test_a_deploy_that_restarts_each_worker_in_turn_loses_nothing(machine: Rig) -> None:
     adapters = [f"deployed-{number}" for number in range(4)]

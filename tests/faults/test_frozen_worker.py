@@ -53,7 +53,11 @@ def let_another_take_it(rig: Rig, job_id: str, frozen: str) -> None:
 
 
 @pytest.mark.fault(3)
-@pytest.mark.parametrize("whole", [True, False], ids=["all of it", "its supervisor alone"])
+@pytest.mark.parametrize(
+    "whole",
+    [True, pytest.param(False, marks=pytest.mark.chaos)],
+    ids=["all of it", "its supervisor alone"],
+)
 def test_a_worker_thawed_after_its_lease_writes_nothing_and_the_new_attempt_wins(
     machine: Rig, undisturbed: dict[str, Any], whole: bool
 ) -> None:
@@ -83,6 +87,7 @@ def test_a_worker_thawed_after_its_lease_writes_nothing_and_the_new_attempt_wins
     assert machine.running[name].poll() is None, "the worker itself lives on"
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(3)
 def test_a_worker_whose_main_process_alone_is_frozen_keeps_the_job_that_it_has(
     machine: Rig, undisturbed: dict[str, Any]

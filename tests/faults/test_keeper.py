@@ -14,6 +14,7 @@ def sweeps(rig: Rig) -> int:
     return rig.log("keeper", end=0).count("keeper.sweep[")
 
 
+@pytest.mark.chaos
 @pytest.mark.fault("18b")
 def test_a_dead_keeper_and_beat_hold_up_no_submit_and_mend_within_a_minute_of_their_return(
     machine: Rig,

@@ -69,6 +69,7 @@ def test_a_killed_worker_takes_its_runner_along_within_two_seconds_and_the_job_g
     assert requeued_in_time(machine, job_id, killed)
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(2)
 def test_a_killed_supervisor_takes_its_runner_along_and_its_worker_lives_on(
     machine: Rig, undisturbed: dict[str, Any]

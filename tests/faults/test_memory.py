@@ -85,6 +85,7 @@ def test_a_memory_error_in_a_supervisor_costs_an_attempt_and_no_worker(machine: 
     assert pids_of(machine) == pids
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(14)
 def test_a_runner_that_may_have_no_more_memory_fails_as_oom_host_and_the_worker_lives_on(
     machine: Rig,

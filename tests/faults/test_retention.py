@@ -12,6 +12,7 @@ from tests.faults.rig import rig, wait_until
 SECOND = 1 / (24 * 3600)
 
 
+@pytest.mark.chaos
 def test_the_keeper_deletes_an_orphan_and_says_when_it_did(
     tmp_path: Path, model_dir: Path, valkey_url: str
 ) -> None:

@@ -67,6 +67,7 @@ def kill_worker_of(rig: Rig, job_id: str) -> str:
     return name
 
 
+@pytest.mark.chaos
 def test_a_training_whose_worker_is_gone_goes_on_elsewhere_from_a_checkpoint_in_the_bucket(
     bucket: Rig,
 ) -> None:
