@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.e2e.shop import pairs, write_jsonl
