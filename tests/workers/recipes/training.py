@@ -61,6 +61,14 @@ def largest_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> fl
     return max(float((ours[name] - theirs[name]).abs().max()) for name in theirs)
 
 
+def same_but_for_rounding(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    """Within 1e-6 in all but one of 1,000 weights, and those within a twentieth of one step of
+    `EXACT`: where a gradient is almost nothing, Adam makes much of what rounding leaves of it."""
+    assert ours.keys() == theirs.keys()
+    apart = torch.cat([(ours[name] - theirs[name]).abs().flatten() for name in theirs])
+    return float(apart.quantile(0.999)) <= 1e-6 and float(apart.max()) <= 5e-5
+
+
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
     """Equal to the last bit."""
     return ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in theirs)
