@@ -4,16 +4,19 @@
 #   make demo    the whole loop on a generated sales database; KEEP=1 leaves it up, MODEL=… another base
 #   make up      the platform on this machine until Ctrl-C; ARGS="--port 0" and the like go to it
 #   make test    the test suite        make lint    style and layers        make proof    the slow proofs
-#   make chaos   every fault, then ten minutes of random ones; SEED=…     make bench-queue   what a job costs
+#   make chaos   every fault, then ten minutes of random ones; SEED=…
+#   make bench   all of benchmarks/ against peers; or bench-queue, bench-training, bench-inference
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m
 SEED ?= 1
+DATA ?= $(TUNEYARD_DATA_DIR)/geoquery
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo demo-short up test lint proof chaos chaos-setup bench-queue
+.PHONY: setup demo demo-short up test lint proof chaos chaos-setup
+.PHONY: bench bench-queue bench-training bench-inference
 .DELETE_ON_ERROR:
 
 # install_seconds, which the demo reports, is both: the packages and the model. The model is looked
@@ -62,8 +65,16 @@ chaos: $(INSTALLED) chaos-setup
 chaos-setup:
 	@tests/faults/install-rabbitmq.sh
 
+# Each goes on where it was stopped; peers are installed when they are first met. DATA is a folder
+# with `db.sqlite` and `examples.jsonl`; MINUTES bounds each contest.
+bench: bench-queue bench-training bench-inference
+
 bench-queue: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.queue
+
+bench-training bench-inference: bench-%: setup
+	@$(BIN)/tuneyard models fetch $(MODEL)
+	@$(BIN)/python -m benchmarks.$* $(DATA) --model $(MODEL) $(if $(MINUTES),--minutes $(MINUTES))
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

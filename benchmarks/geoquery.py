@@ -66,7 +66,7 @@ def run(client: Client, folder: Path, model: str, params: dict[str, Any]) -> dic
     return {
         "model": model,
         "quantization": trained["resolved"]["quantization"],
-        "layers_8bit": trained["layers_8bit"],
+        "quantized_layers": trained["quantized_layers"],
         "splits": client.get("/v1/datasets/geoquery")["splits"],
         "test": tested["execution_accuracy"],
         "seen_sql": share(row["correct"] for row in rows if folded(row["gold"]) in seen),

@@ -44,7 +44,7 @@ def figures(results: dict[str, Any], *, model: str, total_seconds: float) -> dic
         "total_seconds": round(total_seconds, 1),
         "model": model,
         "quantization": train["resolved"]["quantization"],
-        "layers_8bit": train["layers_8bit"],
+        "quantized_layers": train["quantized_layers"],
     }
 
 

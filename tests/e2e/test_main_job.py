@@ -53,7 +53,7 @@ def test_train_brings_one_adapter_version_with_its_lineage(
     platform: Platform, shop: dict[str, Any], trained: dict[str, Any]
 ) -> None:
     result = trained["result"]
-    assert result["layers_8bit"] > 0
+    assert result["quantized_layers"] > 0
     version = platform.client.get(f"/v1/adapters/{result['adapter']}")
     assert version["base_model"] == "tiny"
     assert version["dataset"] == shop["id"]

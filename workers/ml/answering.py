@@ -109,7 +109,7 @@ def describe(loaded: LoadedModel, template: PromptTemplate) -> dict[str, Any]:
     return {
         "quantization": loaded.quantization,
         "precision": loaded.precision,
-        "layers_8bit": loaded.linear_8bit,
+        "quantized_layers": loaded.quantized_layers,
         "weight_bytes": loaded.weight_bytes,
         "prompt": template.style,
     }

@@ -21,8 +21,8 @@ from workers.ml.sizing import Sizing
 Done = TypeVar("Done")
 
 AT_LAST = (
-    "Use quantization '8bit', a shorter max_length, fewer lora.layers, a smaller base model, or a "
-    "device with more memory."
+    "Use quantization '8bit' or '4bit', a shorter max_length, fewer lora.layers, a smaller base "
+    "model, or a device with more memory."
 )
 
 

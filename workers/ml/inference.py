@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workers.ml.quantization import dense_weight, kind_of, row_scales
+
 # Up to so many tokens the int8 weights go through a kernel that reads them as they are; beyond,
 # it is cheaper to cast them for one ordinary product (measured at 576 x 1536: equal at about 12).
 FEW_TOKENS = 8
@@ -66,7 +68,7 @@ def lean_forwards(model: nn.Module) -> list[tuple[nn.Module, Forward]]:
         if forward is not None:
             inner.update(id(part) for part in module.modules())
         else:
-            forward = _eight_bit_forward(module)
+            forward = _quantized_forward(module)
         if forward is not None:
             found.append((module, forward))
     return found
@@ -107,7 +109,7 @@ def _is_plain_lora(module: nn.Module) -> bool:
 
 
 def _base_forward(layer: nn.Linear) -> Forward:
-    own = _eight_bit_forward(layer)
+    own = _quantized_forward(layer)
     if own is not None:
         return own
     if type(layer) is nn.Linear:
@@ -115,17 +117,20 @@ def _base_forward(layer: nn.Linear) -> Forward:
     return layer
 
 
-def _eight_bit_forward(module: nn.Module) -> Forward | None:
-    """For bitsandbytes' 8-bit linear layer on a CPU: weights int8, activations as they come."""
-    if type(module).__name__ != "Linear8bitLt" or module.weight.device.type != "cpu":
+def _quantized_forward(module: nn.Module) -> Forward | None:
+    """For bitsandbytes' layers on a CPU: weights 8 or 4 bit, activations as they come."""
+    kind = kind_of(module)
+    if kind == "none" or module.weight.device.type != "cpu":
         return None
-    weight = module.weight.data
-    if weight.dtype != torch.int8:
-        return None
-    scales = module.state.SCB if module.state.SCB is not None else module.weight.SCB
-    scale = (scales / 127.0).float()
+    if kind == "8bit":
+        return _eight_bit_forward(module)
+    return lambda x: F.linear(x, dense_weight(module, x.dtype), module.bias)
+
+
+def _eight_bit_forward(module: nn.Module) -> Forward:
+    weight, bias = module.weight.data, module.bias
+    scale = (row_scales(module) / 127.0).float()
     ones = torch.ones(weight.shape[0], dtype=torch.bfloat16)
-    bias = module.bias
     packs = weight.shape[0] % 32 == 0 and weight.shape[1] % 32 == 0
 
     def forward(x: Tensor) -> Tensor:

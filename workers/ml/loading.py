@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from core.basemodels.safety import check_adapter_directory, check_model_directory
 from core.errors import InvalidInput, JobFailure
 from workers.ml.outofmemory import memory_failure
+from workers.ml.quantization import count_layers, loading_options, weight_bytes
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # What a LoRA adapter's arithmetic depends on. Every other key of its config (the base model's
@@ -36,7 +37,7 @@ class LoadedModel:
     dtype: torch.dtype
     device: str
     quantization: str
-    linear_8bit: int
+    quantized_layers: int
     weight_bytes: int
 
     @property
@@ -70,31 +71,24 @@ def load_base(
     model_dir: Path, *, quantization: str = "none", precision: str = "auto", device: str = "cpu"
 ) -> LoadedModel:
     """The model in evaluation mode, on its device. JobFailure (config) says what is wrong."""
-    if quantization not in ("none", "8bit"):
-        raise JobFailure("config", f"unknown quantization {quantization!r}: 8bit or none")
     _refuse_hostile(check_model_directory, model_dir)
     dtype = resolve_precision(precision, device)
-    options: dict[str, Any] = {"dtype": dtype, "device_map": {"": device}}
-    if quantization == "8bit":
-        options["quantization_config"] = _eight_bit()
+    options = {
+        "dtype": dtype,
+        "device_map": {"": device},
+        **loading_options(quantization, dtype),
+    }
     model = _from_pretrained(model_dir, options).eval()
     tokenizer = AutoTokenizer.from_pretrained(
         model_dir, local_files_only=True, trust_remote_code=False
     )
-    layers = count_8bit_layers(model)
-    if quantization == "8bit" and not layers:
-        raise JobFailure(
-            "config",
-            "quantization 8bit was asked for, but no layer of this model became 8-bit; "
-            "use quantization none",
-        )
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         dtype=dtype,
         device=device,
         quantization=quantization,
-        linear_8bit=layers,
+        quantized_layers=count_layers(model, quantization),
         weight_bytes=weight_bytes(model),
     )
 
@@ -140,29 +134,6 @@ def lora_config(adapter_dir: Path):
     return LoraConfig(inference_mode=True, **known)
 
 
-def count_8bit_layers(model) -> int:
-    """Linear layers whose weights lie in memory as int8."""
-    try:
-        from bitsandbytes.nn import Linear8bitLt
-    except ImportError:
-        return 0
-    return sum(
-        isinstance(module, Linear8bitLt) and module.weight.dtype == torch.int8
-        for module in model.modules()
-    )
-
-
-def weight_bytes(model) -> int:
-    """Bytes of all parameters and buffers, shared ones once, with the scales of 8-bit layers."""
-    seen: dict[int, int] = {}
-    for tensor in [*model.parameters(), *model.buffers()]:
-        seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-        scales = getattr(tensor, "SCB", None)
-        if scales is not None:
-            seen[scales.data_ptr()] = scales.numel() * scales.element_size()
-    return sum(seen.values())
-
-
 def _from_pretrained(model_dir: Path, options: dict[str, Any]):
     try:
         return AutoModelForCausalLM.from_pretrained(
@@ -180,23 +151,6 @@ def _from_pretrained(model_dir: Path, options: dict[str, Any]):
         raise JobFailure(
             "config", f"the model in {model_dir.name} can't be loaded: {_first_line(error)}"
         ) from error
-
-
-def _eight_bit():
-    """bitsandbytes' config; JobFailure (config) where its native library is missing."""
-    from transformers import BitsAndBytesConfig
-
-    try:
-        from bitsandbytes.cextension import ErrorHandlerMockBNBNativeLibrary, lib
-    except ImportError as error:
-        raise JobFailure(
-            "config", "quantization 8bit needs bitsandbytes, which is not installed here"
-        ) from error
-    if isinstance(lib, ErrorHandlerMockBNBNativeLibrary):
-        raise JobFailure(
-            "config", "bitsandbytes has no native library for this machine; use quantization none"
-        )
-    return BitsAndBytesConfig(load_in_8bit=True)
 
 
 def _require_loaded(model, config, adapter_dir: Path) -> None:

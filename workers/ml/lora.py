@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from core.errors import JobFailure
 from workers.ml.hyperparameters import LoraSettings
+from workers.ml.quantization import dense_weight
 
 
 def attach_adapter(model: nn.Module, settings: LoraSettings, *, seed: int) -> PeftModel:
@@ -62,15 +63,15 @@ def speed_up(model: PeftModel) -> int:
 
 
 class LoraLinear(torch.autograd.Function):
-    """y = x W' + b + s (x A') B' as one node. x [T, in], W [out, in] (plain or 8 bit), A [r, in],
-    B [out, r]. Saves x and x A' alone; W gets no gradient and, in 8 bit, is dequantised again in
-    the backward pass rather than kept."""
+    """y = x W' + b + s (x A') B' as one node. x [T, in], W [out, in] (plain or quantised),
+    A [r, in], B [out, r]. Saves x and x A' alone; W gets no gradient and, where quantised, is
+    dequantised again in the backward pass rather than kept."""
 
     @staticmethod
     def forward(ctx, x, layer, a, b, scaling):
         a, b = a.to(x.dtype), (b * scaling).to(x.dtype)
         low = x @ a.t()
-        out = torch.nn.functional.linear(x, base_weight(layer, x.dtype), layer.bias)
+        out = torch.nn.functional.linear(x, dense_weight(layer, x.dtype), layer.bias)
         out.addmm_(low, b.t())
         ctx.save_for_backward(x, low, a, b)
         ctx.layer, ctx.scaling = layer, scaling
@@ -82,21 +83,11 @@ class LoraLinear(torch.autograd.Function):
         grad_low = grad @ b
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad @ base_weight(ctx.layer, grad.dtype)
+            grad_x = grad @ dense_weight(ctx.layer, grad.dtype)
             grad_x.addmm_(grad_low, a)
         grad_a = (grad_low.t() @ x).float()
         grad_b = (grad.t() @ low).float().mul_(ctx.scaling)
         return grad_x, None, grad_a, grad_b, None
-
-
-def base_weight(layer: nn.Linear, dtype: torch.dtype) -> Tensor:
-    """The frozen weight [out, in] in `dtype`; that of bitsandbytes' 8-bit layer is dequantised
-    (row-wise: int8 times the row's largest absolute value over 127)."""
-    weight = layer.weight
-    if weight.dtype != torch.int8:
-        return weight if weight.dtype == dtype else weight.to(dtype)
-    scale = weight.SCB if weight.SCB is not None else layer.state.SCB
-    return weight.data * (scale * (1.0 / 127.0)).to(dtype).unsqueeze(1)
 
 
 def _forward(self, x: Tensor, *args, **kwargs) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
-# Measured (benchmarks/training_memory.py; the table is in docs/training.md), and fitted so that the
+# Measured (benchmarks/training/memory.py; the table is in docs/training.md), and fitted so that the
 # estimate lies above what a training took and, less the fixed part, below twice of it.
 FIXED_BYTES = 350 << 20  # the optimizer, and the kernels that oneDNN makes
 KEPT_PER_LAYER = 9  # hidden-size vectors that a decoder layer keeps for its backward pass

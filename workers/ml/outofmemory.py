@@ -12,7 +12,7 @@ SAYINGS = (
 )
 LESS_HOST = "Use a smaller model, batch or max_length, or a machine with more memory."
 LESS_GPU = (
-    "Use quantization '8bit', a smaller micro_batch, a shorter max_length or a smaller model."
+    "Use quantization '8bit' or '4bit', a smaller micro_batch or max_length, or a smaller model."
 )
 
 

@@ -158,7 +158,7 @@ class Training:
         self.healing.tell(fitted=None)
         while self.position.step < self.total_steps and not self._worsening():
             self._stop_if_asked()
-            self._report(self._step(self._batch()))
+            self._report(self.step(self._batch()))
             if self._validation_due():
                 self._save(self._validate())
             elif time.monotonic() - self.saved_at >= self.plan.save_seconds:
@@ -183,7 +183,7 @@ class Training:
         start = self.position.batch * self.plan.batch_size
         return [self.examples[i] for i in order[start : start + self.plan.batch_size].tolist()]
 
-    def _step(self, batch: list[Example]) -> float:
+    def step(self, batch: list[Example]) -> float:
         """One optimizer step; returns the mean loss of a token.
 
         The gradient is that of the batch's mean token loss, however it is cut into groups.

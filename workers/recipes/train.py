@@ -36,9 +36,10 @@ def run(ctx) -> dict[str, Any]:
         device=ctx.device,
     )
     ctx.check()
-    ctx.event(f"base model loaded: {loaded.linear_8bit} layers in 8 bit, {loaded.dtype}")
-    if settings.quantization == "8bit" and not loaded.linear_8bit:
-        raise JobFailure("config", "8 bit was asked for, but no layer is 8-bit; ask for none")
+    ctx.event(
+        f"base model loaded: {loaded.quantized_layers} layers quantised "
+        f"({settings.quantization}), {loaded.dtype}"
+    )
 
     encode = partial(encode_split, ctx, dataset, loaded, template, settings)
     train, validation = encode("train"), thin_out(encode("validation"))
@@ -71,7 +72,7 @@ def run(ctx) -> dict[str, Any]:
     result = {
         "resolved": {**resolved, "prompt": template.style},
         "prompt": template.style,
-        "layers_8bit": loaded.linear_8bit,
+        "quantized_layers": loaded.quantized_layers,
         "weight_bytes": loaded.weight_bytes,
         "trainable_parameters": sum(p.numel() for p in lora.trainable_parameters(model)),
         "train_examples": len(train),

@@ -8,7 +8,7 @@ from core.fleet.service import largest_memory
 from core.jobs.types.base import Input
 
 GIB = 1024**3
-WEIGHT_BYTES = {"8bit": 1.2, "bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "auto": 2.0}
+WEIGHT_BYTES = {"4bit": 0.8, "8bit": 1.2, "bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "auto": 2.0}
 RUNTIME_BYTES = int(0.7 * GIB)  # the interpreter with torch, and small activations
 
 
@@ -34,8 +34,8 @@ def require_fit(
     if needed > available:
         raise InvalidInput(
             f"The model needs about {needed / GIB:.1f} GiB and the largest worker has "
-            f"{available / GIB:.1f} GiB. Use quantization '8bit', a smaller base model, or start a "
-            "worker with more memory.",
+            f"{available / GIB:.1f} GiB. Use quantization '8bit' or '4bit', a smaller base model, "
+            "or start a worker with more memory.",
             param="model",
             code="does_not_fit",
         )

@@ -23,7 +23,7 @@ from core.names import require_name
 
 Auto = Literal["auto"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
-Quantization = Literal["8bit", "none"]
+Quantization = Literal["8bit", "4bit", "none"]
 
 
 class LoraParams(Params):

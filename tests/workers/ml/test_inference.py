@@ -59,6 +59,15 @@ def test_an_8bit_layer_computes_with_its_weights_and_unrounded_inputs(tiny_dir, 
     torch.testing.assert_close(forward(x).float(), exact, atol=0.02, rtol=0.02)
 
 
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_a_4bit_layer_computes_as_bitsandbytes_does(tiny_dir, tokens):
+    model = load_base(tiny_dir, quantization="4bit", precision="fp32").model
+    layer = model.model.layers[0].mlp.gate_proj
+    [forward] = [f for module, f in lean_forwards(model) if module is layer]
+    x = torch.randn(1, tokens, 64, generator=torch.Generator().manual_seed(tokens))
+    torch.testing.assert_close(forward(x), layer(x), atol=1e-4, rtol=1e-4)
+
+
 def test_an_8bit_layer_with_an_adapter_adds_it(tiny_dir):
     model = with_adapter(load_base(tiny_dir, quantization="8bit", precision="fp32").model)
     ids = list(range(5, 45))

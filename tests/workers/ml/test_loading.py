@@ -50,8 +50,8 @@ def first_logits(loaded):
 def test_8bit_counts_its_layers_and_halves_their_bytes(tiny_dir):
     plain = load_base(tiny_dir, precision="bf16")
     eight = load_base(tiny_dir, quantization="8bit", precision="bf16")
-    assert plain.linear_8bit == 0
-    assert eight.linear_8bit == 2 * 7
+    assert plain.quantized_layers == 0
+    assert eight.quantized_layers == 2 * 7
     assert eight.dtype == torch.bfloat16
     linear = sum(
         p.numel() for name, p in plain.model.named_parameters() if name.endswith("proj.weight")
@@ -61,10 +61,23 @@ def test_8bit_counts_its_layers_and_halves_their_bytes(tiny_dir):
     assert plain.weight_bytes == weight_bytes(plain.model)
 
 
-def test_8bit_that_leaves_no_layer_in_8bit_is_a_failure(tiny_dir, monkeypatch):
-    monkeypatch.setattr("workers.ml.loading.count_8bit_layers", lambda model: 0)
+def test_4bit_counts_its_layers_and_quarters_their_bytes(tiny_dir):
+    plain = load_base(tiny_dir, precision="bf16")
+    four = load_base(tiny_dir, quantization="4bit", precision="bf16")
+    assert four.quantized_layers == 2 * 7
+    assert four.dtype == torch.bfloat16
+    linear = sum(
+        p.numel() for name, p in plain.model.named_parameters() if name.endswith("proj.weight")
+    )
+    saved = plain.weight_bytes - four.weight_bytes
+    assert 1.4 * linear < saved < 1.5 * linear  # half a byte of two, and a scale for each 64
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_a_quantization_that_no_layer_takes_is_a_failure(tiny_dir, monkeypatch, quantization):
+    monkeypatch.setattr("workers.ml.quantization.kind_of", lambda module: "none")
     with pytest.raises(JobFailure, match="no layer") as failure:
-        load_base(tiny_dir, quantization="8bit")
+        load_base(tiny_dir, quantization=quantization)
     assert failure.value.klass == "config"
 
 
@@ -128,7 +141,7 @@ def test_an_adapter_takes_the_models_dtype(tiny_dir, adapter):
     loaded = load_adapter(load_base(tiny_dir, quantization="8bit", precision="bf16"), adapter)
     kinds = {p.dtype for name, p in loaded.model.named_parameters() if "lora_" in name}
     assert kinds == {torch.bfloat16}
-    assert loaded.linear_8bit == 2 * 7
+    assert loaded.quantized_layers == 2 * 7
 
 
 def test_a_base_model_that_an_adapter_names_is_not_followed(tiny_dir, adapter, tmp_path):

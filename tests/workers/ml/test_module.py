@@ -157,9 +157,10 @@ def test_states_of_the_layers_below_are_computed_once_and_change_nothing(base, e
     expect_equal(gradients(packed), gradients(book))
 
 
-def test_in_8_bit_the_gradients_are_those_of_the_dequantised_base(directory, examples):
-    loaded = load_base(directory, quantization="8bit", precision="fp32")
-    assert loaded.linear_8bit == 14
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_gradients_on_a_quantised_base_are_those_of_plain_peft(directory, examples, quantization):
+    loaded = load_base(directory, quantization=quantization, precision="fp32")
+    assert loaded.quantized_layers == 14
     book, packed = adapted(loaded), adapted(loaded)
     plain_loss(book, examples).backward()
     assert lora.speed_up(packed) == 14

@@ -86,7 +86,7 @@ def test_every_example_gets_a_row_and_the_summary_counts_them(inputs, tmp_path):
 
 def test_8bit_says_how_many_layers_are_8bit(inputs, tmp_path):
     result = run(context(inputs, tmp_path, quantization="8bit", precision="auto", limit=1))
-    assert result["layers_8bit"] == 14
+    assert result["quantized_layers"] == 14
     assert result["quantization"] == "8bit"
 
 

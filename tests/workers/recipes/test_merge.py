@@ -44,7 +44,7 @@ def test_the_merged_model_is_acceptable_and_described(inputs, tmp_path):
     assert PromptTemplate.load(model).style == "bare"
     assert str(inputs["model"]) not in (model / "config.json").read_text(encoding="utf-8")
     json.dumps(result)
-    assert load_base(model, precision="fp32").linear_8bit == 0
+    assert load_base(model, precision="fp32").quantized_layers == 0
 
 
 def test_bf16_is_saved_as_bf16_and_half_as_large(inputs, tmp_path):

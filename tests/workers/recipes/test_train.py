@@ -53,7 +53,7 @@ def test_the_defaults_train_an_8_bit_adapter_that_plain_peft_loads(inputs, tmp_p
     ctx = context(inputs, tmp_path, {})
     result = train.run(ctx)
 
-    assert result["layers_8bit"] == 14
+    assert result["quantized_layers"] == 14
     assert result["trainable_parameters"] > 0
     resolved = result["resolved"]
     assert "auto" not in json.dumps(resolved)

@@ -1,6 +1,6 @@
 """What training steps take of memory, and what is estimated: each setting in its own process.
 
-    python -m benchmarks.training_memory [--model NAME] [--steps N] [--only '{"micro_batch": 4}']
+    python -m benchmarks.training.memory [--model NAME] [--steps N] [--only '{"micro_batch": 4}']
 
 The growth is the peak of the resident memory over `steps` steps of 16 examples, less what there was
 before the first, on one thread. Writes benchmarks/results/training-memory-NAME.json.
@@ -15,8 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
-STORE = Path.home() / ".tuneyard/models"
+from benchmarks.training.loop import Silent
+from benchmarks.training.material import STORE
+
+RESULTS = Path(__file__).parent.parent / "results"
 BATCH = 16
 SHORT = {"prefix": 40, "prompt": 25, "completion": 45}
 LONG = {"prefix": 300, "prompt": 60, "completion": 250}
@@ -43,7 +45,7 @@ def main() -> None:
     found = []
     print("| setting | tokens | labels | grown by, MB | estimate, MB |\n|---|---|---|---|---|")
     for setting in [options.only] if options.only is not None else SETTINGS:
-        command = [sys.executable, "-m", "benchmarks.training_memory", "--model", options.model]
+        command = [sys.executable, "-m", "benchmarks.training.memory", "--model", options.model]
         command += ["--steps", str(options.steps), "--measure", json.dumps(setting)]
         ran = subprocess.run(command, capture_output=True, text=True, check=True)
         found.append(json.loads(ran.stdout.splitlines()[-1]))
@@ -82,54 +84,34 @@ def measure(
     does not."""
     import torch
 
+    from benchmarks.training.loop import build_training
     from workers.ml import lora, memory
     from workers.ml.hyperparameters import LoraSettings
     from workers.ml.loading import load_base
-    from workers.ml.sizing import Sizing
-    from workers.ml.training import Plan, Training
 
     torch.set_num_threads(1)
     loaded = load_base(STORE / model, quantization=quantization)
     if depth:
         loaded.model.model.layers = loaded.model.model.layers[:depth]
         loaded.model.config.num_hidden_layers = layers = depth
-    memory.keep_freed_memory()
     adapted = lora.attach_adapter(loaded.model, LoraSettings(layers=layers), seed=1)
-    lora.speed_up(adapted)
     examples = make_examples(BATCH * steps, **lengths)
-    plan = Plan(
-        epochs=1,
+    silent = Silent()
+    training = build_training(
+        adapted,
+        loaded,
+        examples,
         batch_size=BATCH,
         micro_batch=micro_batch,
-        learning_rate=1e-3,
-        schedule="linear",
-        warmup_ratio=0.1,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        precision=loaded.precision,
-        save_seconds=float("inf"),
-        save_steps=None,
-        early_stopping=None,
-        seed=1,
         gradient_checkpointing=gradient_checkpointing,
-        lower_cache=0,
-    )
-    sizing = Sizing(
-        loaded.model.config,
-        examples,
         layers=layers,
-        itemsize=loaded.dtype.itemsize,
-        share_prefix=True,
-    )
-    silent = Silent()
-    training = Training(
-        adapted, examples, [], plan, sizing=sizing, reporter=silent, device=loaded.device
+        reporter=silent,
     )
     for weight in loaded.model.parameters():
         weight.sum()  # of a file that is mapped: a page is there when it is first read
     before, began = memory.used(loaded.device), time.monotonic()
     figures = training.run()
-    need = sizing.need(micro_batch, gradient_checkpointing)
+    need = training.sizing.need(micro_batch, gradient_checkpointing)
     long = lengths != SHORT
     return {
         "setting": name_of(quantization, micro_batch, layers, gradient_checkpointing, long),
@@ -137,7 +119,7 @@ def measure(
         "micro_batch": micro_batch,
         "gradient_checkpointing": gradient_checkpointing,
         "layers": layers,
-        **sizing.shape(micro_batch),
+        **training.sizing.shape(micro_batch),
         "before_bytes": before,
         "grown_bytes": figures["peak_memory_bytes"] - before,
         "need_bytes": need.need_bytes,
@@ -158,24 +140,6 @@ def make_examples(count: int, *, prefix: int, prompt: int, completion: int) -> l
 
     shared = tokens(prefix, 1)
     return [Example(i, shared + tokens(prompt), tokens(completion)) for i in range(count)]
-
-
-class Silent:
-    """A reporter that keeps how much memory was in use after each step."""
-
-    def __init__(self) -> None:
-        self.used: list[int] = []
-
-    def metric(self, step: int, **values: float) -> None:
-        self.used.append(int(values["memory_bytes"]))
-
-    def stop_requested(self) -> None:
-        return None
-
-    def ignore(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-    progress = event = memory = checkpoint = check = ignore
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Batched inference against peers: the same prompts, weights, adapter, dtype and threads."""

@@ -1,0 +1,92 @@
+"""What every contestant answers: GeoQuery's questions in tokens, and an adapter trained on them.
+
+The adapter is trained once, with Tuneyard's loop and the schema in the prompt, so that answers end
+where SQL ends: how long they get is a part of the work.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.training.material import prepare as training_material
+from benchmarks.training.material import read_rows
+
+EPOCHS = 3
+BATCH = 16
+MAX_NEW_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Material:
+    """`prompts`: JSON lines of token ids; `merged`: base and adapter in one, bf16."""
+
+    model: Path
+    prompts: Path
+    adapter: Path
+    merged: Path
+    prefix: int
+    own: float
+    labels: float
+
+
+def prepare(model: str, data: Path, folder: Path) -> Material:
+    given = training_material(model, data, folder)
+    rows = read_rows(given.rows)
+    prompts = folder / "prompts.jsonl"
+    lines = [json.dumps(row["prompt_ids"]) for row in rows]
+    prompts.write_text("\n".join(lines), encoding="utf-8")
+    adapter, merged = folder / "trained", folder / "merged"
+    if not merged.exists():
+        _train(given.model, rows, given.adapter, adapter)
+        _merge(given.model, adapter, merged)
+    return Material(
+        model=given.model,
+        prompts=prompts,
+        adapter=adapter,
+        merged=merged,
+        prefix=given.prefix,
+        own=given.own,
+        labels=given.labels,
+    )
+
+
+def read_prompts(path: Path) -> list[list[int]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _train(model: Path, rows: Sequence[dict[str, list[int]]], shape: Path, folder: Path) -> None:
+    from benchmarks.training.loop import build_training
+    from workers.ml.hyperparameters import LoraSettings
+    from workers.ml.loading import load_base
+    from workers.ml.lora import attach_adapter
+    from workers.ml.packing import Example
+
+    loaded = load_base(model)
+    layers = loaded.model.config.num_hidden_layers
+    adapted = attach_adapter(loaded.model, LoraSettings(layers="all"), seed=1)
+    examples = [Example(i, row["prompt_ids"], row["completion_ids"]) for i, row in enumerate(rows)]
+    training = build_training(
+        adapted,
+        loaded,
+        examples,
+        batch_size=BATCH,
+        micro_batch=BATCH,
+        layers=layers,
+        epochs=EPOCHS,
+    )
+    print(training.run())
+    adapted.save_pretrained(str(folder))
+    shutil.copy(shape / "adapter_config.json", folder)
+
+
+def _merge(model: Path, adapter: Path, folder: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    merged.to(torch.bfloat16).save_pretrained(folder)

@@ -1,0 +1,47 @@
+"""Contestant: Tuneyard's engine, a batch of questions a turn. The prefix is computed in each.
+
+Told as JSON: model, adapter (or none), prompts, quantization, batch, max_new_tokens, threads.
+"""
+
+import json
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+from benchmarks.inference.material import read_prompts
+from benchmarks.peers.turns import Turns
+
+
+def main() -> None:
+    import torch
+
+    from workers.ml.engine import Engine
+    from workers.ml.loading import load_adapter, load_base
+    from workers.ml.rows import Request
+    from workers.ml.sampling import Sampling
+
+    turns = Turns()
+    told = json.loads(sys.argv[1])
+    torch.set_num_threads(told["threads"])
+    loaded = load_base(
+        Path(told["model"]), quantization=told["quantization"], precision=told["precision"]
+    )
+    if told["adapter"]:
+        loaded = load_adapter(loaded, Path(told["adapter"]))
+    prompts = cycle(read_prompts(Path(told["prompts"])))
+    sampling = Sampling(max_new_tokens=told["max_new_tokens"])
+    turns.ready("torch", "transformers", "peft", "bitsandbytes", weight_bytes=loaded.weight_bytes)
+    while turns.wait():
+        batch = list(islice(prompts, told["batch"]))
+        began = time.perf_counter()
+        engine = Engine(loaded)
+        requests = [Request(i, prompt, sampling) for i, prompt in enumerate(batch)]
+        done = list(engine.generate(requests))
+        seconds = time.perf_counter() - began
+        tokens = sum(one.completion_tokens for one in done)
+        turns.answer(requests_per_second=len(done) / seconds, tokens_a_request=tokens / len(done))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Other people's software that ours is measured against: each in an environment of its own."""

@@ -1,0 +1,36 @@
+"""Virtual environments of peers, made from `requirements/NAME.txt` when they are first asked for.
+
+python -m benchmarks.peers.environments [NAME …]
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).parent / "requirements"
+FOLDER = Path(".tuneyard/peers")
+
+
+def python_of(name: str) -> Path:
+    """The interpreter of a peer's environment; it is made anew when its requirements change."""
+    wanted = REQUIREMENTS / f"{name}.txt"
+    digest = hashlib.sha256(wanted.read_bytes()).hexdigest()
+    home = (FOLDER / name).absolute()
+    stamp, python = home / "requirements.sha256", home / "bin/python"
+    if stamp.exists() and stamp.read_text() == digest:
+        return python
+    print(f"installing {wanted.name}, once", file=sys.stderr, flush=True)
+    shutil.rmtree(home, ignore_errors=True)
+    venv.create(home, with_pip=True)
+    pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "-r", str(wanted)], check=True)
+    stamp.write_text(digest)
+    return python
+
+
+if __name__ == "__main__":
+    for asked in sys.argv[1:] or sorted(path.stem for path in REQUIREMENTS.glob("*.txt")):
+        print(asked, python_of(asked))

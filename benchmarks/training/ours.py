@@ -1,0 +1,69 @@
+"""Contestant: Tuneyard's training loop, one optimizer step a turn.
+
+Told as JSON: model, rows, adapter, quantization, precision, batch, micro_batch, threads.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.turns import Turns
+from benchmarks.training.loop import build_training
+from benchmarks.training.material import read_rows
+
+
+def main() -> None:
+    turns = Turns()
+    told = json.loads(sys.argv[1])
+    training = build(told)
+    turns.ready("torch", "transformers", "peft", "bitsandbytes", "accelerate")
+    order = in_batches(training.examples, told["batch"])
+    while turns.wait():
+        batch = next(order)
+        began = time.perf_counter()
+        training.step(batch)
+        seconds = time.perf_counter() - began
+        turns.answer(labels_per_second=sum(len(e.completion_ids) for e in batch) / seconds)
+
+
+def build(told: dict[str, Any]):
+    import torch
+    from safetensors.torch import load_file
+
+    from workers.ml.checkpointing import load_adapter_weights
+    from workers.ml.hyperparameters import LoraSettings
+    from workers.ml.loading import load_base
+    from workers.ml.lora import attach_adapter
+    from workers.ml.packing import Example
+
+    torch.set_num_threads(told["threads"])
+    rows = read_rows(Path(told["rows"]))
+    examples = [Example(i, row["prompt_ids"], row["completion_ids"]) for i, row in enumerate(rows)]
+    loaded = load_base(
+        Path(told["model"]), quantization=told["quantization"], precision=told["precision"]
+    )
+    adapted = attach_adapter(loaded.model, LoraSettings(layers="all"), seed=1)
+    load_adapter_weights(adapted, load_file(Path(told["adapter"]) / "adapter_model.safetensors"))
+    return build_training(
+        adapted,
+        loaded,
+        examples,
+        batch_size=told["batch"],
+        micro_batch=told["micro_batch"],
+        layers=loaded.model.config.num_hidden_layers,
+    )
+
+
+def in_batches(examples: list[Any], size: int) -> Iterator[list[Any]]:
+    """The examples over and over, as they stand."""
+    endless = cycle(examples)
+    while True:
+        yield list(islice(endless, size))
+
+
+if __name__ == "__main__":
+    main()
