@@ -2,7 +2,8 @@
 
 Knows neither models nor peers. A contestant is a command that speaks `benchmarks/peers/turns.py`:
 a line of JSON when it is ready, then one for every line it is given, until the end of its input.
-What was measured is kept round by round: a contest that was stopped goes on where it was.
+What was measured is kept round by round: a contest that was stopped goes on where it was, as long
+as its contestants are called as they were.
 """
 
 import json
@@ -13,12 +14,11 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(".tuneyard/bench")
-START_SECONDS = 900
 Figures = dict[str, Any]
 
 
@@ -113,9 +113,7 @@ def contest(
                 for player, one in figures.items():
                     outcome.rounds[player].append(one)
                 _tell(f"round {_played(outcome)} of {rounds}: {_short(figures)}")
-                text = json.dumps({"about": outcome.about, "rounds": outcome.rounds})
-                kept.with_suffix(".new").write_text(text, encoding="utf-8")
-                kept.with_suffix(".new").replace(kept)
+                _keep(kept, contestants, outcome)
     return outcome
 
 
@@ -124,12 +122,23 @@ def forget(name: str) -> None:
     (FOLDER / f"{name}.json").unlink(missing_ok=True)
 
 
+def _keep(kept: Path, contestants: Sequence[Contestant], outcome: Outcome) -> None:
+    told = {"contestants": _described(contestants), **asdict(outcome)}
+    partial = kept.with_suffix(".new")
+    partial.write_text(json.dumps(told), encoding="utf-8")
+    partial.replace(kept)
+
+
 def _resumed(kept: Path, contestants: Sequence[Contestant]) -> Outcome:
-    fresh = Outcome({}, {contestant.name: [] for contestant in contestants})
-    if not kept.exists():
-        return fresh
-    found = Outcome(**json.loads(kept.read_text(encoding="utf-8")))
-    return found if found.rounds.keys() == fresh.rounds.keys() else fresh
+    if kept.exists():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found.pop("contestants") == _described(contestants):
+            return Outcome(**found)
+    return Outcome({}, {contestant.name: [] for contestant in contestants})
+
+
+def _described(contestants: Sequence[Contestant]) -> dict[str, list[str]]:
+    return {contestant.name: list(contestant.command) for contestant in contestants}
 
 
 def _played(outcome: Outcome) -> int:

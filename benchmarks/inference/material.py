@@ -6,10 +6,13 @@ where SQL ends: how long they get is a part of the work.
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.peers import llama_build
 from benchmarks.training.material import prepare as training_material
 from benchmarks.training.material import read_rows
 
@@ -50,6 +53,18 @@ def prepare(model: str, data: Path, folder: Path) -> Material:
         own=given.own,
         labels=given.labels,
     )
+
+
+def gguf(merged: Path, llama: Path) -> Path:
+    """The merged model in 8 bit (Q8_0), written by llama.cpp's own converter; made once."""
+    target = merged.with_suffix(".q8_0.gguf")
+    if not target.exists():
+        partial = target.with_suffix(".new")
+        script = llama_build.sources(llama) / "convert_hf_to_gguf.py"
+        command = [sys.executable, str(script), str(merged), "--outtype", "q8_0"]
+        subprocess.run([*command, "--outfile", str(partial)], check=True)
+        partial.replace(target)
+    return target
 
 
 def read_prompts(path: Path) -> list[list[int]]:

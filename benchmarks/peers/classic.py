@@ -25,7 +25,8 @@ def padded(row):
 def main():
     turns = Turns()
     settings = told()
-    model = load(settings)
+    about = {}
+    model = load(settings, about)
     model.enable_input_require_grads()
     callback = TurnByTurn(turns, gradients=settings.get("gradients"))
     arguments = TrainingArguments(
@@ -52,7 +53,7 @@ def main():
         data_collator=default_data_collator,
         callbacks=[callback],
     )
-    begin(turns)
+    begin(turns, about)
     trainer.train()
 
 

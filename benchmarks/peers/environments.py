@@ -10,15 +10,21 @@ import sys
 import venv
 from pathlib import Path
 
+from benchmarks.peers import llama_build
+
 REQUIREMENTS = Path(__file__).parent / "requirements"
 FOLDER = Path(".tuneyard/peers")
+
+
+def home_of(name: str) -> Path:
+    return (FOLDER / name).absolute()
 
 
 def python_of(name: str) -> Path:
     """The interpreter of a peer's environment; it is made anew when its requirements change."""
     wanted = REQUIREMENTS / f"{name}.txt"
     digest = hashlib.sha256(wanted.read_bytes()).hexdigest()
-    home = (FOLDER / name).absolute()
+    home = home_of(name)
     stamp, python = home / "requirements.sha256", home / "bin/python"
     if stamp.exists() and stamp.read_text() == digest:
         return python
@@ -27,6 +33,8 @@ def python_of(name: str) -> Path:
     venv.create(home, with_pip=True)
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "-r", str(wanted)], check=True)
+    if name == "llamacpp":
+        llama_build.build(home)
     stamp.write_text(digest)
     return python
 

@@ -18,8 +18,9 @@ def told():
     return json.loads(sys.argv[1])
 
 
-def load(told):
-    """The base model with the adapter of the material on it, trainable, in fp32 as PEFT has it."""
+def load(told, about):
+    """The base model with the adapter of the material on it, trainable, in fp32 as PEFT has it.
+    What the weights of the base take goes into `about`."""
     torch.set_num_threads(told["threads"])
     options = {"dtype": DTYPES[told["precision"]]}
     if told["quantization"] == "8bit":
@@ -27,7 +28,18 @@ def load(told):
         options["device_map"] = {"": "cpu"}
     model = AutoModelForCausalLM.from_pretrained(told["model"], **options)
     model.config.use_cache = False
+    about["weight_bytes"] = weight_bytes(model)
     return PeftModel.from_pretrained(model, told["adapter"], is_trainable=True)
+
+
+def weight_bytes(model):
+    """All parameters and buffers, shared ones once, with the scales of 8-bit ones."""
+    seen = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        for part in (tensor, getattr(tensor, "SCB", None)):
+            if part is not None:
+                seen[part.data_ptr()] = part.numel() * part.element_size()
+    return sum(seen.values())
 
 
 def read_rows(path):
@@ -57,7 +69,7 @@ class TurnByTurn(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         seconds = time.perf_counter() - self.began
-        self.turns.answer(labels_per_second=self.labels / seconds)
+        self.turns.answer(labels_per_second=self.labels / seconds, seconds=seconds)
 
 
 def counting(trainer_class, callback):
@@ -71,9 +83,8 @@ def counting(trainer_class, callback):
     return Counting
 
 
-def begin(turns):
-    turns.ready("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
-    return turns
+def begin(turns, about):
+    turns.ready("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl", **about)
 
 
 __all__ = ["EPOCHS", "Turns", "TurnByTurn", "begin", "counting", "load", "read_rows", "told"]

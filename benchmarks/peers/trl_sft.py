@@ -21,10 +21,10 @@ def main():
         }
         for row in read_rows(settings["rows"])
     ]
-    packing = settings["packing"]
+    about = {}
     arguments = SFTConfig(
         output_dir=tempfile.mkdtemp(),
-        packing=packing,
+        packing=settings["packing"],
         packing_strategy="bfd",
         max_length=settings["length"],
         per_device_train_batch_size=settings["micro_batch"],
@@ -32,6 +32,7 @@ def main():
         gradient_checkpointing=settings["checkpointing"],
         num_train_epochs=EPOCHS,
         learning_rate=2e-4,
+        max_grad_norm=settings.get("max_grad_norm", 1.0),
         bf16=settings["precision"] == "bf16",
         train_sampling_strategy="sequential",
         use_cpu=True,
@@ -41,13 +42,13 @@ def main():
         disable_tqdm=True,
     )
     trainer = counting(SFTTrainer, callback)(
-        model=load(settings),
+        model=load(settings, about),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(settings["model"]),
         callbacks=[callback],
     )
-    begin(turns)
+    begin(turns, about)
     trainer.train()
 
 

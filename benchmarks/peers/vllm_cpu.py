@@ -14,6 +14,9 @@ def main():
     turns = Turns()
     told = json.loads(sys.argv[1])
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+    # Left to itself it takes one thread of each physical core.
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[: told["threads"]]))
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest

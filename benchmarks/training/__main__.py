@@ -5,20 +5,22 @@
 FOLDER is GeoQuery's (`db.sqlite`, `examples.jsonl`). All begin with the same adapter on all layers
 and take optimizer steps of 16 examples; peers are given their best of a few settings first, which
 is kept. Nobody checkpoints activations but the classic script, whose way it is. A figure is trained
-label tokens a second, shown as examples. Goes on where it was stopped; writes
-benchmarks/results/training-NAME.json.
+label tokens a second, shown as examples; goal 3 compares the seconds of steps with the same
+examples. Goes on where it was stopped; writes benchmarks/results/training-NAME.json.
 """
 
 import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from benchmarks.contest import Contestant, Outcome, contest, forget
+from benchmarks.comparison import Comparison, conclude, table
+from benchmarks.contest import Contestant, contest, forget
 from benchmarks.peers.environments import python_of
 from benchmarks.training import costs
 from benchmarks.training.material import Material, prepare
@@ -26,12 +28,6 @@ from benchmarks.training.material import Material, prepare
 PEERS = Path(__file__).parent.parent / "peers"
 BATCH = 16
 FIGURE = "labels_per_second"
-TRL = (
-    {"packing": True, "length": 640, "micro_batch": 1, "accumulation": 8},
-    {"packing": True, "length": 1280, "micro_batch": 1, "accumulation": 4},
-    {"packing": False, "length": 1024, "micro_batch": 4, "accumulation": 4},
-    {"packing": False, "length": 1024, "micro_batch": 16, "accumulation": 1},
-)
 PLAIN = ({"micro_batch": 2}, {"micro_batch": 4}, {"micro_batch": 16})
 PRECISIONS = {"bf16": "none", "8bit": "8bit"}
 
@@ -50,9 +46,11 @@ def main() -> None:
     outcome = contest(
         name, bench.contestants(tuned), rounds=options.rounds, minutes=options.minutes
     )
-    record.write(name, conclude(material, tuned, outcome))
+    rows = conclude(outcome, comparisons(material))
+    about = {"model": options.model, "batch": BATCH, "tuned": tuned, "tokens": lengths(material)}
+    record.write(name, about | {"comparisons": rows, **asdict(outcome)})
     forget(name)
-    print(table(json.loads((record.RESULTS / f"{name}.json").read_text(encoding="utf-8"))))
+    print(table(rows))
 
 
 class Bench:
@@ -84,14 +82,14 @@ class Bench:
     def tune(self) -> dict[str, dict[str, Any]]:
         """The fastest settings of each peer, in bf16: one turn each beside the others."""
         best = {}
-        for name, choices in (("trl", TRL), ("peft", PLAIN)):
+        for name, choices in (("trl", trl_settings(self.material)), ("peft", PLAIN)):
             kept = Path(f".tuneyard/bench/{self.model}-{name}-tuned.json")
             if not kept.exists():
                 kept.write_text(json.dumps(self._fastest(name, choices)), encoding="utf-8")
             best[name] = json.loads(kept.read_text(encoding="utf-8"))
         return best
 
-    def _fastest(self, name: str, choices: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    def _fastest(self, name: str, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
         speeds = []
         for number, settings in enumerate(choices):
             alone = f"tune-{self.model}-{name}-{number}"
@@ -113,56 +111,42 @@ class Bench:
         }
 
 
-def conclude(material: Material, tuned: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+def trl_settings(material: Material) -> tuple[dict[str, Any], ...]:
+    """Packed rows of two and of four examples, and padded batches of 4 and of 16."""
+
+    def packed(examples: int) -> dict[str, Any]:
+        length = -(-round(1.1 * examples * (material.prefix + material.own)) // 64) * 64
+        steps = BATCH // examples
+        return {"packing": True, "length": length, "micro_batch": 1, "accumulation": steps}
+
+    def padded(rows: int) -> dict[str, Any]:
+        steps = BATCH // rows
+        return {"packing": False, "length": 2048, "micro_batch": rows, "accumulation": steps}
+
+    return packed(2), packed(4), padded(4), padded(16)
+
+
+def comparisons(material: Material) -> Iterator[Comparison]:
     from transformers import AutoConfig
 
     sizes = costs.Sizes.of(AutoConfig.from_pretrained(material.model))
-    ours = costs.ours(material.prefix, material.own, material.labels, BATCH)
-    theirs = {
-        "classic": costs.classic(512),
-        "trl": costs.whole_rows(material.prefix, material.own),
-        "peft": costs.whole_rows(material.prefix, material.own),
-    }
-    rows = []
+    ours = costs.ours(material.prefix, material.own, material.labels, BATCH).operations(sizes)
+    padded = costs.classic(512).operations(sizes) / ours
+    whole = costs.whole_rows(material.prefix, material.own).operations(sizes) / ours
+    each = {"figure": FIGURE, "unit": "examples/s", "scale": 1 / material.labels}
     for precision in PRECISIONS:
-        for peer, cost in theirs.items():
-            rows.append(
-                comparison(outcome, f"ours-{precision}", f"{peer}-{precision}", material.labels)
-                | {"ideal": cost.operations(sizes) / ours.operations(sizes)}
-            )
-    rows.append(comparison(outcome, "ours-8bit", "ours-bf16", material.labels) | {"ideal": 1.0})
-    return {
-        "material": {k: v for k, v in asdict(material).items() if k in ("prefix", "own", "labels")},
-        "batch": BATCH,
-        "tuned": tuned,
-        "comparisons": rows,
-        "about": outcome.about,
-        "rounds": outcome.rounds,
-    }
+        one = f"ours-{precision}"
+        yield Comparison(1, one, f"classic-{precision}", ideal=padded, aim=12, **each)
+        yield Comparison(2, one, f"trl-{precision}", ideal=whole, aim=8, **each)
+    step = {"figure": "seconds", "unit": "s a step", "lower": True}
+    yield Comparison(3, "ours-8bit", "ours-bf16", ideal=1.0, aim=1.15, **step)
+    yield Comparison(3, "ours-8bit", "peft-8bit", ideal=1 / whole, aim=1.0, **step)
+    yield Comparison(3, "peft-8bit", "peft-bf16", ideal=1.0, **step)
 
 
-def comparison(outcome: Outcome, ours: str, theirs: str, labels: float) -> dict[str, Any]:
-    """Examples a second of both, and the ratio of what was trained in each round."""
-    return {
-        "ours": ours,
-        "peer": theirs,
-        "ours_per_second": outcome.median(ours, FIGURE) / labels,
-        "peer_per_second": outcome.median(theirs, FIGURE) / labels,
-        "ratio": outcome.ratio(ours, theirs, FIGURE),
-    }
-
-
-def table(figures: dict[str, Any]) -> str:
-    lines = ["| ours | peer | examples/s | peer's | ratio | spread | ideal |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for row in figures["comparisons"]:
-        ratio = row["ratio"]
-        lines.append(
-            f"| {row['ours']} | {row['peer']} | {row['ours_per_second']:.2f} "
-            f"| {row['peer_per_second']:.2f} | {ratio['median']:.1f} "
-            f"| {ratio['lowest']:.1f} to {ratio['highest']:.1f} | {row['ideal']:.1f} |"
-        )
-    return "\n".join(lines)
+def lengths(material: Material) -> dict[str, float]:
+    """Tokens: the shared prefix, a row's own ones behind it, those of them with a label."""
+    return {"prefix": material.prefix, "own": material.own, "labels": material.labels}
 
 
 if __name__ == "__main__":

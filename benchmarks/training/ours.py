@@ -19,18 +19,21 @@ from benchmarks.training.material import read_rows
 def main() -> None:
     turns = Turns()
     told = json.loads(sys.argv[1])
-    training = build(told)
-    turns.ready("torch", "transformers", "peft", "bitsandbytes", "accelerate")
+    training, weight_bytes = build(told)
+    packages = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
+    turns.ready(*packages, weight_bytes=weight_bytes)
     order = in_batches(training.examples, told["batch"])
     while turns.wait():
         batch = next(order)
         began = time.perf_counter()
         training.step(batch)
         seconds = time.perf_counter() - began
-        turns.answer(labels_per_second=sum(len(e.completion_ids) for e in batch) / seconds)
+        labels = sum(len(e.completion_ids) for e in batch)
+        turns.answer(labels_per_second=labels / seconds, seconds=seconds)
 
 
 def build(told: dict[str, Any]):
+    """The training, and what the weights of the base take."""
     import torch
     from safetensors.torch import load_file
 
@@ -48,7 +51,7 @@ def build(told: dict[str, Any]):
     )
     adapted = attach_adapter(loaded.model, LoraSettings(layers="all"), seed=1)
     load_adapter_weights(adapted, load_file(Path(told["adapter"]) / "adapter_model.safetensors"))
-    return build_training(
+    training = build_training(
         adapted,
         loaded,
         examples,
@@ -56,6 +59,7 @@ def build(told: dict[str, Any]):
         micro_batch=told["micro_batch"],
         layers=loaded.model.config.num_hidden_layers,
     )
+    return training, loaded.weight_bytes
 
 
 def in_batches(examples: list[Any], size: int) -> Iterator[list[Any]]:

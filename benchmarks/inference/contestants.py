@@ -1,0 +1,75 @@
+"""Who answers the questions, and with which command. Knows no contest."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contest import Contestant
+from benchmarks.inference.material import MAX_NEW_TOKENS, Material, gguf
+from benchmarks.peers import llama_build
+from benchmarks.peers.environments import home_of, python_of
+
+PEERS = Path(__file__).parent.parent / "peers"
+FIGURE = "requests_per_second"
+KNOWN = ("hf", "vllm", "llamacpp")
+
+
+class Players:
+    """Contestants on one material, `batch` questions a turn."""
+
+    def __init__(self, material: Material, batch: int) -> None:
+        self.material, self.batch = material, batch
+
+    def ours(self, name: str, *, quantization: str = "none", merged: bool = False) -> Contestant:
+        told = json.dumps(self._told(quantization, merged))
+        return Contestant(name, (sys.executable, "-m", "benchmarks.inference.ours", told))
+
+    def hf(
+        self, name: str, rows: int, *, quantization: str = "none", merged: bool = False
+    ) -> Contestant:
+        told = self._told(quantization, merged) | {"rows": rows}
+        return self._peer(name, "hf", "hf_generate.py", told)
+
+    def continuous(self, name: str) -> Contestant:
+        return self._peer(name, "hf", "hf_continuous.py", self._told("none", True))
+
+    def vllm(self, name: str) -> Contestant:
+        return self._peer(name, "vllm", "vllm_cpu.py", self._told("none", False))
+
+    def llama(self, name: str) -> Contestant:
+        return self._peer(name, "llamacpp", "llama_cpp_python.py", self._with_gguf())
+
+    def llama_server(self, name: str, slots: int) -> Contestant:
+        told = self._with_gguf() | {"slots": slots}
+        told["server"] = str(llama_build.server(home_of("llamacpp")))
+        return self._peer(name, "llamacpp", "llama_server.py", told)
+
+    def _peer(self, name: str, environment: str, script: str, told: dict[str, Any]) -> Contestant:
+        command = (str(python_of(environment)), str(PEERS / script), json.dumps(told))
+        return Contestant(name, command)
+
+    def _with_gguf(self) -> dict[str, Any]:
+        python_of("llamacpp")
+        model = gguf(self.material.merged, home_of("llamacpp"))
+        return self._told("8bit", True) | {"gguf": str(model)}
+
+    def _told(self, quantization: str, merged: bool) -> dict[str, Any]:
+        from transformers import AutoTokenizer
+
+        from workers.ml.prompts import end_token_ids
+
+        material = self.material
+        tokenizer = AutoTokenizer.from_pretrained(material.model)
+        return {
+            "model": str(material.merged if merged else material.model),
+            "adapter": None if merged else str(material.adapter),
+            "prompts": str(material.prompts),
+            "precision": "bf16",
+            "quantization": quantization,
+            "batch": self.batch,
+            "max_new_tokens": MAX_NEW_TOKENS,
+            "ends": sorted(end_token_ids(tokenizer)),
+            "threads": len(os.sched_getaffinity(0)),
+        }
