@@ -127,9 +127,8 @@ def _known(tokenizer, tokens: tuple[str, ...]) -> list[int]:
     copies the whole vocabulary, which takes 80 ms."""
     known = []
     for token in tokens:
-        token_id = tokenizer.convert_tokens_to_ids(
-            token
-        )  # None, or the unknown token's, for others
+        # Of a token that it does not know: None, or the id of the unknown one.
+        token_id = tokenizer.convert_tokens_to_ids(token)
         if token_id is not None and tokenizer.convert_ids_to_tokens(token_id) == token:
             known.append(token_id)
     return known
