@@ -22,14 +22,25 @@ MEMORY_SHARE = 0.4
 
 @dataclass
 class Prefix:
-    """A token sequence in front of many prompts; keys and values [1, kv_heads, P, D] a layer."""
+    """A token sequence in front of many prompts; keys and values [1, kv_heads, P, D] a layer, none
+    until it is computed. They depend on the adapter that computed them."""
 
     token_ids: tuple[int, ...]
+    adapter: str | None = None
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    def begins(self, token_ids: list[int]) -> bool:
+        """Whether a prompt begins with it and goes on."""
+        length = len(self.token_ids)
+        return len(token_ids) > length and tuple(token_ids[:length]) == self.token_ids
+
+    def release(self) -> None:
+        self.keys.clear()
+        self.values.clear()
 
 
 class RowCache(Cache):

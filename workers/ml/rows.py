@@ -1,6 +1,5 @@
 """The rows that an engine works on, and how their tokens stand in one step. Computes nothing."""
 
-import time
 from dataclasses import dataclass, field
 
 import torch
@@ -45,13 +44,22 @@ class Row:
 
     request: Request
     prefix: Prefix | None
-    suffix: list[int]
     limit: int
-    entered: float = field(default_factory=time.monotonic)
+    entered: float = 0.0
     fill: int = 0
     tokens: list[int] = field(default_factory=list)
     watched: bool = False
     generator: torch.Generator | None = None
+
+    @property
+    def suffix(self) -> list[int]:
+        """The part of the prompt that is the row's own."""
+        return self.request.prompt_ids[len(self.prefix or ()) :]
+
+    @property
+    def length(self) -> int:
+        """The positions that it may come to need."""
+        return len(self.request.prompt_ids) - len(self.prefix or ()) + self.limit
 
 
 @dataclass(frozen=True)
@@ -66,16 +74,11 @@ class Batch:
     step: Step
 
 
-def make_row(request: Request, prefixes: list[Prefix], context_length: int) -> Row:
-    """`prefixes`: longest first; the row uses the first one that its prompt begins with."""
-    ids, sampling = request.prompt_ids, request.sampling
-    prefix = next((p for p in prefixes if _begins(ids, p.token_ids)), None)
-    row = Row(
-        request=request,
-        prefix=prefix,
-        suffix=ids[len(prefix) if prefix else 0 :],
-        limit=min(sampling.max_new_tokens, context_length - len(ids)),
-    )
+def make_row(request: Request, prefix: Prefix | None, context_length: int) -> Row:
+    """`prefix`: one that the prompt begins with."""
+    sampling = request.sampling
+    limit = min(sampling.max_new_tokens, context_length - len(request.prompt_ids))
+    row = Row(request=request, prefix=prefix, limit=limit)
     if sampling.temperature > 0:
         row.generator = torch.Generator().manual_seed(sampling.seed)
     return row
@@ -175,7 +178,3 @@ def _shared(rows: list[Row], device: str) -> tuple[tuple[Prefix, slice | Tensor]
             tokens[id(row.prefix)] += range(start, start + count)
         start += count
     return tuple((prefixes[k], torch.tensor(t, device=device)) for k, t in tokens.items())
-
-
-def _begins(ids: list[int], prefix: tuple[int, ...]) -> bool:
-    return len(ids) > len(prefix) and tuple(ids[: len(prefix)]) == prefix

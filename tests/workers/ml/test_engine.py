@@ -7,9 +7,10 @@ from peft import LoraConfig, get_peft_model
 from core.errors import JobFailure
 from tests.tiny_model import build_tiny_model
 from workers.ml import lora
-from workers.ml.engine import Engine, common_prefix
+from workers.ml.engine import Engine
 from workers.ml.hyperparameters import LoraSettings
 from workers.ml.loading import LoadedModel, load_base
+from workers.ml.prefixes import common_prefix
 from workers.ml.rows import Request
 from workers.ml.sampling import Sampling
 
@@ -56,7 +57,7 @@ def expected(model, prompts, engine):
     for index, ids in enumerate(prompts):
         out = model.generate(torch.tensor([ids]), max_new_tokens=NEW, do_sample=False)
         tokens = out[0][len(ids) :].tolist()
-        ends = [i for i, token in enumerate(tokens) if token in engine._ends]
+        ends = [i for i, token in enumerate(tokens) if token in engine.endings.tokens]
         answers[index] = tokens[: ends[0]] if ends else tokens
     return answers
 

@@ -1,0 +1,119 @@
+"""A prefix is computed once for as long as it is kept, and leaves when its bytes are needed."""
+
+import pytest
+import torch
+
+from tests.tiny_model import build_tiny_model
+from workers.ml.cache import Prefix, bytes_per_position
+from workers.ml.engine import Engine
+from workers.ml.loading import load_base
+from workers.ml.prefixes import Prefixes, common_prefix
+from workers.ml.rows import Request
+from workers.ml.sampling import Sampling
+
+SCHEMAS = ["orders(id, total) customers(id, name) ", "flights(code) 机场(编号) ", "staff(id) "]
+QUESTIONS = ["How many?", "What is the total?", "谁？"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return load_base(build_tiny_model(tmp_path_factory.mktemp("tiny")), precision="fp32")
+
+
+def prompts_of(tiny, schema):
+    return [tiny.tokenizer(schema + question).input_ids for question in QUESTIONS]
+
+
+def ask(engine, prompts):
+    requests = [Request(i, ids, Sampling(max_new_tokens=6)) for i, ids in enumerate(prompts)]
+    return {c.id: c.token_ids for c in engine.generate(requests)}
+
+
+def held_bytes(prefix):
+    return sum(t.numel() * t.element_size() for t in (*prefix.keys, *prefix.values))
+
+
+def test_a_second_batch_with_the_same_schema_computes_no_prefix(tiny):
+    engine, prompts = Engine(tiny), prompts_of(tiny, SCHEMAS[0])
+    first = ask(engine, prompts)
+    computed, trunk = engine.counts.prefixes, engine.counts.trunk_tokens
+    assert computed == 1
+    assert ask(engine, prompts) == first
+    engine.share_prefix(common_prefix(prompts))
+    assert engine.counts.prefixes == computed
+    assert engine.counts.trunk_tokens - trunk == trunk - len(common_prefix(prompts))
+
+
+def test_schemas_that_fit_are_kept_side_by_side(tiny):
+    engine = Engine(tiny)
+    answers = [ask(engine, prompts_of(tiny, schema)) for schema in SCHEMAS]
+    assert [ask(engine, prompts_of(tiny, schema)) for schema in SCHEMAS] == answers
+    assert engine.counts.prefixes == len(SCHEMAS)
+
+
+def test_the_least_recently_used_prefix_leaves_when_bytes_are_needed(tiny):
+    prefixes = [common_prefix(prompts_of(tiny, schema)) for schema in SCHEMAS]
+    room = sum(sorted(map(len, prefixes))[1:])  # for the two longest
+    engine = Engine(tiny, prefix_bytes=room * bytes_per_position(tiny.model.config, torch.float32))
+    longest, other, third = sorted(prefixes, key=len, reverse=True)
+    for ids in (longest, other, longest, third):
+        engine.share_prefix(ids)
+    assert engine.prefixes.get(Prefix(tuple(longest))) is not None
+    assert engine.prefixes.get(Prefix(tuple(other))) is None
+    assert engine.prefixes.bytes <= engine.prefixes.limit
+
+
+def test_the_bytes_that_are_counted_are_those_that_are_held(tiny):
+    engine = Engine(tiny)
+    ids = common_prefix(prompts_of(tiny, SCHEMAS[0]))
+    engine.share_prefix(ids)
+    assert engine.prefixes.bytes == held_bytes(engine.prefixes.get(Prefix(tuple(ids))))
+
+
+def test_a_prefix_in_use_stays_and_the_next_one_waits_for_its_rows(tiny):
+    """There is room for one prefix, and two batches of different schemas wait together."""
+    alone = [ask(Engine(tiny), prompts_of(tiny, schema)) for schema in SCHEMAS[:2]]
+    engine = Engine(tiny, prefix_bytes=1)
+    for number, schema in enumerate(SCHEMAS[:2]):
+        shared = Prefix(tuple(common_prefix(prompts_of(tiny, schema))))
+        for i, ids in enumerate(prompts_of(tiny, schema)):
+            engine._enqueue(Request(10 * number + i, ids, Sampling(max_new_tokens=6)), shared)
+    found = {}
+    while engine._waiting or engine._rows:
+        found |= {c.id: c.token_ids for c in engine.step()}
+        assert len({row.prefix.token_ids for row in engine._rows}) <= 1
+        assert len(engine.prefixes) == 1
+    expected = {10 * n + i: ids for n, answers in enumerate(alone) for i, ids in answers.items()}
+    assert found == expected
+    assert engine.counts.prefixes == 2
+
+
+def test_rows_hold_the_keys_of_their_prefix_and_no_copies(tiny):
+    engine, prompts = Engine(tiny), prompts_of(tiny, SCHEMAS[0])
+    engine.share_prefix(common_prefix(prompts))
+    for i, ids in enumerate(prompts):
+        engine.submit(Request(i, ids))
+    engine.step()
+    assert len({id(row.prefix) for row in engine._rows}) == 1
+    assert engine._cache.length == max(row.length for row in engine._rows)
+    longest = max(map(len, prompts)) - len(common_prefix(prompts))
+    assert engine._cache.length == longest + Sampling().max_new_tokens
+
+
+def test_prefixes_of_adapters_are_their_own():
+    kept = Prefixes(bytes_per_position=1, limit=100)
+    kept.keep(Prefix((1, 2), "sales"))
+    kept.keep(Prefix((1, 2, 3), "sales"))
+    kept.keep(Prefix((1, 2, 3, 4), "staff"))
+    assert len(kept.longest("sales", [1, 2, 3, 4, 5])) == 3
+    assert len(kept.longest("sales", [1, 2, 3])) == 2
+    assert kept.longest(None, [1, 2, 3, 4, 5]) is None
+    kept.forget("sales")
+    assert kept.longest("sales", [1, 2, 3]) is None
+    assert len(kept.longest("staff", [1, 2, 3, 4, 5])) == 4
+
+
+def test_one_prefix_is_computed_even_where_it_alone_takes_more(tiny):
+    engine, prompts = Engine(tiny, prefix_bytes=0), prompts_of(tiny, SCHEMAS[0])
+    assert ask(engine, prompts) == ask(Engine(tiny), prompts)
+    assert engine.counts.prefixes == 1

@@ -1,0 +1,56 @@
+"""When a row has ended, and what its completion is. Knows the tokenizer; no model."""
+
+import time
+
+from workers.ml.prompts import end_token_ids
+from workers.ml.rows import Completion, Request, Row
+from workers.ml.stopping import end_of_answer, ends_possible
+
+
+class Endings:
+    """Judges rows by their last token: end token, stop string, end of a statement, limit."""
+
+    def __init__(self, tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.tokens = end_token_ids(tokenizer)
+        self._pieces: dict[int, str] = {}
+
+    def of(self, row: Row) -> Completion | None:
+        """The completion of a row that ends with the token it got last; None if it goes on."""
+        token, sampling = row.tokens[-1], row.request.sampling
+        if token in self.tokens:
+            return self._completion(row, row.tokens[:-1], None, "stop")
+        piece = self._piece(token)
+        row.watched = row.watched or (sampling.sql and "\n" in piece)
+        if row.watched or ends_possible(piece, sampling):
+            end = end_of_answer(self._text(row.tokens), sampling)
+            if end is not None:
+                return self._completion(row, row.tokens, end, "stop")
+        if len(row.tokens) >= row.limit:
+            return self._completion(row, row.tokens, None, "length")
+        return None
+
+    def _completion(self, row: Row, tokens: list[int], end: int | None, reason: str) -> Completion:
+        return Completion(
+            id=row.request.id,
+            token_ids=list(tokens),
+            text=self._text(tokens)[:end],
+            prompt_tokens=len(row.request.prompt_ids),
+            completion_tokens=len(row.tokens),
+            latency_seconds=time.monotonic() - row.entered,
+            finish_reason=reason,
+        )
+
+    def _text(self, tokens: list[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True)
+
+    def _piece(self, token: int) -> str:
+        if token not in self._pieces:
+            self._pieces[token] = self._text([token])
+        return self._pieces[token]
+
+
+def refusal(request: Request, problem: str) -> Completion:
+    """The completion of a request that can't be served; the others are not concerned."""
+    count = len(request.prompt_ids)
+    return Completion(request.id, [], "", count, 0, 0.0, "error", problem)
