@@ -5,7 +5,9 @@
 #   make up      the platform on this machine until Ctrl-C; ARGS="--port 0" and the like go to it
 #   make test    the test suite        make lint    style and layers        make proof    the slow proofs
 #   make chaos   every fault, then ten minutes of random ones; SEED=…
-#   make bench   all of benchmarks/ against peers; or bench-queue, bench-training, bench-inference
+#   make bench   all of benchmarks/ against peers, MINUTES=… at most; or one: bench-training,
+#                bench-memory, bench-inference, bench-adapters, bench-latency, bench-growth,
+#                bench-accuracy, bench-queue; bench-page writes docs/performance.md from what is there
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m
@@ -16,7 +18,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .PHONY: setup demo demo-short up test lint proof chaos chaos-setup
-.PHONY: bench bench-queue bench-training bench-inference
+BENCHES := training memory inference adapters latency growth accuracy
+.PHONY: bench bench-queue bench-page $(BENCHES:%=bench-%)
 .DELETE_ON_ERROR:
 
 # install_seconds, which the demo reports, is both: the packages and the model. The model is looked
@@ -65,16 +68,25 @@ chaos: $(INSTALLED) chaos-setup
 chaos-setup:
 	@tests/faults/install-rabbitmq.sh
 
-# Each goes on where it was stopped; peers are installed when they are first met. DATA is a folder
-# with `db.sqlite` and `examples.jsonl`; MINUTES bounds each contest.
-bench: bench-queue bench-training bench-inference
+# Each goes on where it was stopped; peers are installed when they are first met (llama.cpp needs a
+# C++ compiler). DATA is a folder with `db.sqlite` and `examples.jsonl`; MINUTES bounds the whole.
+BENCH_MODELS ?= smollm2-135m qwen2.5-coder-0.5b
+
+bench: setup
+	@for model in $(BENCH_MODELS); do $(BIN)/tuneyard models fetch $$model || exit; done
+	@$(BIN)/python -m benchmarks $(DATA) --models $(BENCH_MODELS) \
+	  $(if $(MINUTES),--minutes $(MINUTES))
+	@$(BIN)/python -m benchmarks.queue
 
 bench-queue: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.queue
 
-bench-training bench-inference: bench-%: setup
+$(BENCHES:%=bench-%): bench-%: setup
 	@$(BIN)/tuneyard models fetch $(MODEL)
 	@$(BIN)/python -m benchmarks.$* $(DATA) --model $(MODEL) $(if $(MINUTES),--minutes $(MINUTES))
+
+bench-page: $(INSTALLED)
+	@$(BIN)/python -m benchmarks.page
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

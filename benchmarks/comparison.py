@@ -46,33 +46,38 @@ def is_met(ratio: float, aim: float, *, lower: bool) -> bool:
     return ratio <= aim if lower else ratio >= aim
 
 
-HEAD = (
-    *("goal", "ours", "peer", "unit", "our figure", "the peer's"),
+COLUMNS = (
+    *("ours", "peer", "unit", "our figure", "the peer's"),
     *("ratio", "spread", "ideal", "aim", "met"),
 )
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """In Markdown, a line for each row of `conclude`."""
-    lines = [HEAD, ("---",) * len(HEAD), *map(_cells, rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    """A line for each row of `conclude`, as Markdown."""
+    return markdown([("goal", *COLUMNS), *((str(row["goal"]), *cells(row)) for row in rows)])
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """What stands in COLUMNS."""
     ratio, sign = row["ratio"], "≤" if row["lower"] else "≥"
     return (
-        str(row["goal"]),
         row["ours"],
         row["peer"],
         row["unit"],
         short(row["ours_value"]),
         short(row["peer_value"]),
         f"**{short(ratio['median'])}**",
-        f"{short(ratio['lowest'])} to {short(ratio['highest'])}",
+        f"{short(ratio['lowest'])} to {short(ratio['highest'])} ({row['rounds']})",
         "" if row["ideal"] is None else short(row["ideal"]),
-        "" if row["aim"] is None else f"{sign} {row['aim']:g}",
+        "" if row["aim"] is None else f"{sign} {short(row['aim'])}",
         {None: "", True: "yes", False: "no"}[row["met"]],
     )
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; its first row is the head."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def short(value: float) -> str:

@@ -45,7 +45,7 @@ def main() -> None:
     outcome = contest(name, contestants, rounds=options.rounds, minutes=options.minutes)
     rows = conclude(outcome, comparisons(material, outcome, options.batch))
     about = {"model": options.model, "batch": options.batch, "tuned": tuned}
-    about["tokens"] = lengths(material, outcome)
+    about["tokens"] = lengths(outcome.median("ours-bf16", "tokens_a_request"), material)
     record.write(name, about | {"comparisons": rows, **asdict(outcome)})
     forget(name)
     print(table(rows))
@@ -117,19 +117,14 @@ def ideal(material: Material, outcome: Outcome, batch: int) -> float:
     from transformers import AutoConfig
 
     sizes = Sizes.of(AutoConfig.from_pretrained(material.model))
-    given = lengths(material, outcome)
+    given = lengths(outcome.median("ours-bf16", "tokens_a_request"), material)
     whole = costs.whole_prompts(**given).operations(sizes)
     return whole / costs.ours(**given, batch=batch).operations(sizes)
 
 
-def lengths(material: Material, outcome: Outcome) -> dict[str, float]:
+def lengths(answer: float, material: Material) -> dict[str, float]:
     """Tokens: the shared prefix, a question behind it, an answer."""
-    answer = outcome.median("ours-bf16", "tokens_a_request")
-    return {
-        "prefix": material.prefix,
-        "own": material.own - material.labels,
-        "answer": answer,
-    }
+    return {"prefix": material.prefix, "own": material.own - material.labels, "answer": answer}
 
 
 if __name__ == "__main__":

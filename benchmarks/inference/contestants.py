@@ -23,20 +23,20 @@ class Players:
         self.material, self.batch = material, batch
 
     def ours(self, name: str, *, quantization: str = "none", merged: bool = False) -> Contestant:
-        told = json.dumps(self._told(quantization, merged))
+        told = json.dumps(self.told(quantization, merged=merged))
         return Contestant(name, (sys.executable, "-m", "benchmarks.inference.ours", told))
 
     def hf(
         self, name: str, rows: int, *, quantization: str = "none", merged: bool = False
     ) -> Contestant:
-        told = self._told(quantization, merged) | {"rows": rows}
+        told = self.told(quantization, merged=merged) | {"rows": rows}
         return self._peer(name, "hf", "hf_generate.py", told)
 
     def continuous(self, name: str) -> Contestant:
-        return self._peer(name, "hf", "hf_continuous.py", self._told("none", True))
+        return self._peer(name, "hf", "hf_continuous.py", self.told("none", merged=True))
 
     def vllm(self, name: str) -> Contestant:
-        return self._peer(name, "vllm", "vllm_cpu.py", self._told("none", False))
+        return self._peer(name, "vllm", "vllm_cpu.py", self.told("none", merged=False))
 
     def llama(self, name: str) -> Contestant:
         return self._peer(name, "llamacpp", "llama_cpp_python.py", self._with_gguf())
@@ -53,9 +53,10 @@ class Players:
     def _with_gguf(self) -> dict[str, Any]:
         python_of("llamacpp")
         model = gguf(self.material.merged, home_of("llamacpp"))
-        return self._told("8bit", True) | {"gguf": str(model)}
+        return self.told("8bit", merged=True) | {"gguf": str(model)}
 
-    def _told(self, quantization: str, merged: bool) -> dict[str, Any]:
+    def told(self, quantization: str, *, merged: bool) -> dict[str, Any]:
+        """What every contestant is told."""
         from transformers import AutoTokenizer
 
         from workers.ml.prompts import end_token_ids

@@ -7,12 +7,12 @@ where SQL ends: how long they get is a part of the work.
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers import llama_build
+from benchmarks.peers.environments import python_of
 from benchmarks.training.material import prepare as training_material
 from benchmarks.training.material import read_rows
 
@@ -61,7 +61,7 @@ def gguf(merged: Path, llama: Path) -> Path:
     if not target.exists():
         partial = target.with_suffix(".new")
         script = llama_build.sources(llama) / "convert_hf_to_gguf.py"
-        command = [sys.executable, str(script), str(merged), "--outtype", "q8_0"]
+        command = [str(python_of("hf")), str(script), str(merged), "--outtype", "q8_0"]
         subprocess.run([*command, "--outfile", str(partial)], check=True)
         partial.replace(target)
     return target

@@ -11,20 +11,34 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from turns import Turns
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def told():
+    return json.loads(sys.argv[1])
 
 
 def load(told):
     torch.set_num_threads(told["threads"])
-    options = {"dtype": torch.bfloat16}
+    options = {"dtype": DTYPES[told["precision"]]}
     if told["quantization"] == "8bit":
         options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
         options["device_map"] = {"": "cpu"}
     model = AutoModelForCausalLM.from_pretrained(told["model"], **options)
     if told["adapter"]:
-        model = PeftModel.from_pretrained(model, told["adapter"])
+        model = PeftModel.from_pretrained(model, told["adapter"], autocast_adapter_dtype=False)
+        # In the model's dtype: products in fp32, as PEFT has them else, are slower.
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight.data = weight.data.to(options["dtype"])
     return model.eval()
+
+
+def read_prompts(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def padded(prompts, pad):
@@ -36,32 +50,31 @@ def padded(prompts, pad):
 
 def main():
     turns = Turns()
-    told = json.loads(sys.argv[1])
-    model = load(told)
-    pad = AutoTokenizer.from_pretrained(told["model"]).pad_token_id or 0
-    lines = Path(told["prompts"]).read_text(encoding="utf-8").splitlines()
-    prompts = cycle([json.loads(line) for line in lines])
+    settings = told()
+    model = load(settings)
+    pad, ends = settings["ends"][0], torch.tensor(settings["ends"])
+    prompts = cycle(read_prompts(Path(settings["prompts"])))
     turns.ready("torch", "transformers", "peft", "bitsandbytes")
     while turns.wait():
-        batch = list(islice(prompts, told["batch"]))
+        batch = list(islice(prompts, settings["batch"]))
         began = time.perf_counter()
         batch.sort(key=len)
         tokens = 0
-        for start in range(0, len(batch), told["rows"]):
-            inputs = padded(batch[start : start + told["rows"]], pad)
+        for start in range(0, len(batch), settings["rows"]):
+            inputs = padded(batch[start : start + settings["rows"]], pad)
             with torch.inference_mode():
                 out = model.generate(
                     **inputs,
-                    max_new_tokens=told["max_new_tokens"],
+                    max_new_tokens=settings["max_new_tokens"],
                     do_sample=False,
                     pad_token_id=pad,
-                    eos_token_id=told["ends"],
+                    eos_token_id=settings["ends"],
                 )
-            new = out[:, inputs["input_ids"].shape[1] :]
-            ended = torch.isin(new, torch.tensor(told["ends"])).int()
+            ended = torch.isin(out[:, inputs["input_ids"].shape[1] :], ends).int()
             tokens += int((ended.cumsum(1) - ended == 0).sum())
         seconds = time.perf_counter() - began
         turns.answer(requests_per_second=len(batch) / seconds, tokens_a_request=tokens / len(batch))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -16,9 +16,10 @@ class Turns:
         self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
 
-    def ready(self, *packages, **about):
+    def ready(self, *packages, versions=None, **about):
         """Everything is loaded; `packages` say with which versions."""
-        self._say({**about, "versions": {name: version(name) for name in packages}})
+        found = {name: version(name) for name in packages}
+        self._say({**about, "versions": (versions or {}) | found})
 
     def wait(self):
         """Block until it is this contestant's turn; False when the contest is over."""

@@ -23,13 +23,14 @@ from benchmarks.comparison import Comparison, conclude, table
 from benchmarks.contest import Contestant, contest, forget
 from benchmarks.peers.environments import python_of
 from benchmarks.training import costs
+from benchmarks.training.gradients import difference
 from benchmarks.training.material import Material, prepare
 
 PEERS = Path(__file__).parent.parent / "peers"
 BATCH = 16
 FIGURE = "labels_per_second"
 PLAIN = ({"micro_batch": 2}, {"micro_batch": 4}, {"micro_batch": 16})
-PRECISIONS = {"bf16": "none", "8bit": "8bit"}
+PRECISIONS = ("bf16", "8bit")
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     options = parser.parse_args()
     material = prepare(options.model, options.folder, Path(".tuneyard/bench") / options.model)
-    bench = Bench(material, options.model, options.minutes)
+    bench = Bench(material, options.model)
     tuned = bench.tune()
     name = f"training-{options.model}"
     outcome = contest(
@@ -48,14 +49,18 @@ def main() -> None:
     )
     rows = conclude(outcome, comparisons(material))
     about = {"model": options.model, "batch": BATCH, "tuned": tuned, "tokens": lengths(material)}
+    about["gradients"] = bench.gradients()
     record.write(name, about | {"comparisons": rows, **asdict(outcome)})
     forget(name)
     print(table(rows))
+    print(f"gradients against TRL's, relative difference: {about['gradients']}")
 
 
 class Bench:
-    def __init__(self, material: Material, model: str, minutes: float | None) -> None:
-        self.material, self.model, self.minutes = material, model, minutes
+    """Contestants on one material. A precision: bf16, fp32, or 8bit (beside bf16)."""
+
+    def __init__(self, material: Material, model: str) -> None:
+        self.material, self.model = material, model
 
     def contestants(self, tuned: dict[str, dict[str, Any]]) -> list[Contestant]:
         both = []
@@ -98,14 +103,20 @@ class Bench:
             print(f"{name} {settings}: {speeds[-1]:.1f} labels/s", file=sys.stderr, flush=True)
         return choices[speeds.index(max(speeds))]
 
+    def gradients(self) -> dict[str, Any]:
+        path = Path(f".tuneyard/bench/{self.model}/gradients.safetensors").absolute()
+        padded = {"packing": False, "length": 2048, "micro_batch": 4, "accumulation": BATCH // 4}
+        told = padded | {"gradients": str(path), "max_grad_norm": 0.0}
+        return difference(self.ours("fp32"), self.peer("trl", "fp32", told), path)
+
     def _told(self, precision: str) -> dict[str, Any]:
         material = self.material
         return {
             "model": str(material.model),
             "rows": str(material.rows),
             "adapter": str(material.adapter),
-            "precision": "bf16",
-            "quantization": PRECISIONS[precision],
+            "precision": "bf16" if precision == "8bit" else precision,
+            "quantization": "8bit" if precision == "8bit" else "none",
             "batch": BATCH,
             "threads": len(os.sched_getaffinity(0)),
         }

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-STORE = Path.home() / ".tuneyard/models"
+from core.settings import load_settings
+
+STORE = load_settings().model_dir.expanduser()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""The cells of the table: who was trained how, with which seed, on which split. Names, no work."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+# In what precision a method's base model lies; None: nothing is trained.
+TRAINED = {"ours-8bit": "8bit", "ours-bf16": "none", "trl-bf16": "none"}
+BASE = ("base-zero-shot", "base-three-shot")
+SPLITS = {"test": "split", "strict": "query_split"}  # the field of a row that says where it is
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`seed` is 0 where nothing is drawn."""
+
+    split: str
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}-{self.method}-{self.seed}"
+
+    @property
+    def quantization(self) -> str:
+        return TRAINED.get(self.method, "none")
+
+
+def cells(splits: Sequence[str], seeds: int) -> Iterator[Cell]:
+    """What is wanted most comes first: a stopped run leaves whole rows of the table."""
+    for split in splits:
+        for method in BASE:
+            yield Cell(split, method, 0)
+        for seed in range(1, seeds + 1):
+            for method in TRAINED:
+                yield Cell(split, method, seed)

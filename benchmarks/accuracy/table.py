@@ -1,0 +1,18 @@
+"""The accuracies and their differences as Markdown."""
+
+from typing import Any
+
+from benchmarks.comparison import markdown
+
+
+def table(figures: dict[str, Any]) -> str:
+    rows = [("split", "questions", "model", "accuracy", "seeds", "invalid SQL")]
+    for one in figures["accuracies"]:
+        seeds = ", ".join(f"{value:.1%}" for value in one["seeds"])
+        shares = (f"**{one['value']:.1%}**", seeds, f"{one['invalid_sql']:.1%}")
+        rows.append((one["split"], str(one["questions"]), one["method"], *shares))
+    gaps = [("split", "ours", "less", "points", "95 % interval")]
+    for one in figures["differences"]:
+        value, low, high = (f"{100 * one[key]:+.1f}" for key in ("value", "low", "high"))
+        gaps.append((one["split"], one["ours"], one["peer"], value, f"{low} to {high}"))
+    return f"{markdown(rows)}\n\n{markdown(gaps)}"

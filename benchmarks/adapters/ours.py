@@ -1,0 +1,62 @@
+"""Contestant: Tuneyard's engine, the questions of a turn dealt out over its adapters in turn.
+
+Told as JSON: model, adapters (folders), keep (the engine, with the adapters and prefixes that it
+holds, from turn to turn), prompts, quantization, precision, batch, max_new_tokens, threads.
+"""
+
+import json
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.inference.material import read_prompts
+from benchmarks.peers.turns import Turns
+
+
+def main() -> None:
+    import torch
+
+    from workers.ml.loading import load_base
+    from workers.ml.rows import Request
+    from workers.ml.sampling import Sampling
+
+    turns = Turns()
+    told = json.loads(sys.argv[1])
+    torch.set_num_threads(told["threads"])
+    loaded = load_base(
+        Path(told["model"]), quantization=told["quantization"], precision=told["precision"]
+    )
+    prompts = cycle(read_prompts(Path(told["prompts"])))
+    sampling = Sampling(max_new_tokens=told["max_new_tokens"])
+    names = list(map(str, range(len(told["adapters"]))))
+    engine = None
+    turns.ready("torch", "transformers", "peft", "bitsandbytes")
+    while turns.wait():
+        batch = list(islice(prompts, told["batch"]))
+        if engine is None or not told["keep"]:
+            engine = make_engine(loaded, told["adapters"])
+        began = time.perf_counter()
+        requests = [
+            Request(i, prompt, sampling, adapter=names[i % len(names)])
+            for i, prompt in enumerate(batch)
+        ]
+        done = list(engine.generate(requests))
+        seconds = time.perf_counter() - began
+        tokens = sum(one.completion_tokens for one in done)
+        turns.answer(requests_per_second=len(done) / seconds, tokens_a_request=tokens / len(done))
+
+
+def make_engine(loaded, adapters: list[str]) -> Any:
+    """An engine that holds the adapters and no prefix yet."""
+    from workers.ml.engine import Engine
+
+    engine = Engine(loaded)
+    for number, folder in enumerate(adapters):
+        engine.load_adapter(str(number), Path(folder))
+    return engine
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How time and memory grow: with the prefix, the group, the rows at a time, the adapters."""

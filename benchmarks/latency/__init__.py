@@ -1,0 +1,1 @@
+"""One request at a time, to its last token, against transformers."""

@@ -1,0 +1,1 @@
+"""What training takes of memory, ours and peers', seen from outside their processes."""

@@ -1,0 +1,149 @@
+"""docs/performance.md and its plots, from benchmarks/results/*.json and from nothing else.
+
+    python -m benchmarks.page
+
+Knows how results are laid out, and no benchmark. A goal without a result says so.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from benchmarks.accuracy import table as accuracy
+from benchmarks.comparison import COLUMNS, cells, markdown
+from benchmarks.growth.plots import plots as growth_plots
+
+Found = Mapping[tuple[str, str], dict[str, Any]]  # by benchmark and model
+DOCS = Path(__file__).parent.parent / "docs"
+MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b")
+BENCHES = (
+    *("training", "memory", "inference", "adapters", "latency", "growth"),
+    "accuracy",
+)
+GOALS = {
+    1: ("training examples/s against the classic script", "training"),
+    2: ("training examples/s against TRL", "training"),
+    3: ("an 8-bit step against a bf16 step; against peft + bitsandbytes", "training"),
+    4: ("weights against peft bf16; growth while training against the classic script", "memory"),
+    5: ("requests/s of a batch against transformers", "inference"),
+    6: ("requests/s of a batch against vLLM", "inference"),
+    7: ("requests/s of a batch against llama.cpp, 8 bit", "inference"),
+    8: ("16 adapters in a batch against one; against PEFT", "adapters"),
+    9: ("one warm request against transformers", "latency"),
+    10: ("execution accuracy on GeoQuery", "accuracy"),
+}
+NOT_YET = "not measured yet"
+HEAD = """# Performance
+
+`make bench-page` writes this page from the JSON in `benchmarks/results/`; no figure in it is typed.
+`make bench` measures everything again, `make bench-NAME` one part: {names}.
+Each goes on where it was stopped.
+
+In a row both sides did the same work in turns (A B A B …) on the same machine, with the same
+weights, dtype and number of threads. A ratio is the median of the rounds' own ratios; the spread,
+the lowest and the highest of them, with the number of rounds. The ideal is what the products with
+weights alone would give (`benchmarks/training/costs.py`, `benchmarks/inference/costs.py`): 1.00
+where the peer saves the same work. The aims are those of [GOALS.md](GOALS.md). Goal 9 is measured
+in process; over HTTP it will be measured once the API serves chat.
+"""
+
+
+def main() -> None:
+    page, plots = render(results())
+    (DOCS / "performance.md").write_text(page, encoding="utf-8")
+    folder = DOCS / "performance"
+    folder.mkdir(exist_ok=True)
+    for name, svg in plots.items():
+        (folder / name).write_text(svg, encoding="utf-8")
+
+
+def results(folder: Path = record.RESULTS) -> Found:
+    """What was recorded."""
+    found = {}
+    for bench in BENCHES:
+        for model in MODELS:
+            path = folder / f"{bench}-{model}.json"
+            if path.exists():
+                found[bench, model] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def render(found: Found) -> tuple[str, dict[str, str]]:
+    """The page, and the plots by file name."""
+    grown = [found["growth", model] for model in MODELS if ("growth", model) in found]
+    plots = {name: svg for figures in grown for name, svg in growth_plots(figures)}
+    shown = "\n".join(f"![{name}](performance/{name})" for name in plots)
+    parts = [HEAD.format(names=", ".join(f"`{bench}`" for bench in BENCHES))]
+    for goal, (title, bench) in GOALS.items():
+        parts.append(f"## {goal}. {title}\n\n{goal_section(found, goal, bench)}\n")
+    parts.append(f"## How time and memory grow\n\n{shown or NOT_YET}\n")
+    parts.append(f"## Runs\n\n{runs(found) or NOT_YET}\n")
+    return "\n".join(parts), plots
+
+
+def goal_section(found: Found, goal: int, bench: str) -> str:
+    if goal == 10:
+        return accuracies(found)
+    rows: list[tuple[str, ...]] = [("model", *COLUMNS)]
+    for model in MODELS:
+        measured = found.get((bench, model), {}).get("comparisons", [])
+        some = [(model, *cells(row)) for row in measured if row["goal"] == goal]
+        rows += some or [(model, NOT_YET, *[""] * (len(COLUMNS) - 1))]
+    parts = [markdown(rows)]
+    for model in MODELS:
+        if goal == 2 and (figures := found.get(("training", model))):
+            parts.append(gradients(model, figures["gradients"]))
+        if goal == 9 and (figures := found.get(("latency", model))):
+            parts.append(answers(model, figures))
+    return "\n\n".join(parts)
+
+
+def gradients(model: str, figures: dict[str, Any]) -> str:
+    return (
+        f"{model}: in fp32 the gradient of one step differs from TRL's by {figures['whole']:.1e} "
+        f"of its norm, in the worst of {figures['tensors']} tensors by {figures['worst']:.1e}."
+    )
+
+
+def answers(model: str, figures: dict[str, Any]) -> str:
+    """Goal 9: seconds, and which answers are transformers' own to the last token."""
+    rows = [("contestant", "s a request", "answers equal to greedy")]
+    for name, seconds in figures["seconds"].items():
+        same = figures["identical"].get(name)
+        rows.append((name, f"{seconds:.2f}", f"{same['equal']} of {same['of']}" if same else ""))
+    return f"{model}:\n\n{markdown(rows)}"
+
+
+def accuracies(found: Found) -> str:
+    parts = []
+    for model in MODELS:
+        figures = found.get(("accuracy", model))
+        aim = f" (aim: {figures['aim']:.0%})" if figures and figures["aim"] else ""
+        parts.append(f"{model}{aim}:\n\n{accuracy.table(figures) if figures else NOT_YET}")
+    return "\n\n".join(parts)
+
+
+def runs(found: Found) -> str:
+    """Where, when and with which versions each was measured."""
+    rows = [("benchmark", "model", "machine", "versions", "commit", "date")]
+    for (bench, model), figures in found.items():
+        machine = figures["machine"]
+        where = f"{machine['cores']} cores {machine['cpu']}, {machine['memory_gib']} GiB"
+        rows.append((bench, model, where, versions(figures), figures["commit"], figures["date"]))
+    return markdown(rows) if len(rows) > 1 else ""
+
+
+def versions(figures: dict[str, Any]) -> str:
+    """Of all contestants, each once."""
+    named = {
+        f"{name} {number}"
+        for about in figures.get("about", {}).values()
+        for name, number in about["versions"].items()
+    }
+    return ", ".join(sorted(named))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Contestant: transformers' greedy `generate`, questions one after the other; with `lookup`, its
+prompt-lookup decoding of so many tokens. The keys and values of the shared prefix are not kept:
+`generate` has no such thing."""
+
+import json
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+import torch
+from hf_generate import load, read_prompts, told
+from turns import Turns
+
+
+def main():
+    turns = Turns()
+    settings = told()
+    model = load(settings)
+    prompts = cycle(enumerate(read_prompts(Path(settings["prompts"]))))
+    options = {
+        "max_new_tokens": settings["max_new_tokens"],
+        "do_sample": False,
+        "pad_token_id": settings["ends"][0],
+        "eos_token_id": settings["ends"],
+    }
+    if settings["lookup"]:
+        options["prompt_lookup_num_tokens"] = settings["lookup"]
+    turns.ready("torch", "transformers", "peft", "bitsandbytes")
+    with Path(settings["answers"]).open("w", encoding="utf-8") as answers:
+        while turns.wait():
+            tokens, began = 0, time.perf_counter()
+            asked = list(islice(prompts, settings["batch"]))
+            for number, prompt in asked:
+                ids = torch.tensor([prompt])
+                with torch.inference_mode():
+                    out = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+                new = out[0, len(prompt) :].tolist()
+                tokens += len(new)
+                kept = [token for token in new if token not in settings["ends"]]
+                print(json.dumps([number, kept]), file=answers, flush=True)
+            seconds = time.perf_counter() - began
+            count = len(asked)
+            turns.answer(
+                requests_per_second=count / seconds,
+                seconds_a_request=seconds / count,
+                tokens_a_request=tokens / count,
+            )
+
+
+main()

@@ -1,0 +1,88 @@
+"""docs/performance.md holds what benchmarks/results holds, and nothing that was typed."""
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from benchmarks import plot
+from benchmarks.accuracy.bootstrap import difference
+from benchmarks.comparison import Comparison, conclude
+from benchmarks.contest import Outcome
+from benchmarks.page import DOCS, GOALS, NOT_YET, render, results
+
+RUN = {
+    "machine": {"cpu": "Some CPU", "cores": 2, "memory_gib": 8},
+    "about": {"ours": {"versions": {"torch": "9.9"}}, "peer": {"versions": {"torch": "9.9"}}},
+    "commit": "abc",
+    "date": "2026-01-02",
+}
+
+
+def training_run() -> dict:
+    rounds = {"ours": [{"speed": 30.0}, {"speed": 50.0}], "peer": [{"speed": 2.0}, {"speed": 2.0}]}
+    wanted = Comparison(1, "ours", "peer", "speed", "examples/s", ideal=30.0, aim=12.0)
+    gradients = {"whole": 1e-6, "worst": 1e-5, "tensors": 4}
+    return RUN | {
+        "comparisons": conclude(Outcome({}, rounds), [wanted]),
+        "gradients": gradients,
+    }
+
+
+def test_the_page_and_its_plots_are_those_of_the_results():
+    page, plots = render(results())
+    assert (DOCS / "performance.md").read_text(encoding="utf-8") == page
+    folder = DOCS / "performance"
+    written = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.svg")}
+    assert written == plots
+
+
+def test_a_goal_without_a_result_says_so():
+    page, plots = render({})
+    sections = page.split("\n## ")[1:]
+    assert len(sections) == len(GOALS) + 2
+    assert all(NOT_YET in section for section in sections) and not plots
+
+
+def test_a_row_shows_figures_ratio_spread_ideal_and_aim():
+    page, _ = render({("training", "smollm2-135m"): training_run()})
+    figures = "40.0 | 2.00 | **20.0** | 15.0 to 25.0 (2) | 30.0 | ≥ 12.0 | yes |"
+    assert f"| smollm2-135m | ours | peer | examples/s | {figures}" in page
+
+
+def test_a_run_is_shown_with_machine_versions_commit_and_date():
+    page, _ = render({("training", "smollm2-135m"): training_run()})
+    run = "| 2 cores Some CPU, 8 GiB | torch 9.9 | abc | 2026-01-02 |"
+    assert f"| training | smollm2-135m {run}" in page
+
+
+def test_growth_becomes_plots_of_time_and_of_memory():
+    points = [
+        {"axis": "prefix", "value": x, "who": who, "seconds": x / 10, "growth_bytes": x << 20}
+        for x in (100, 4000)
+        for who in ("ours", "peft")
+    ]
+    figures = RUN | {"model": "smollm2-135m", "units": {"prefix": "tokens"}, "points": points}
+    page, plots = render({("growth", "smollm2-135m"): figures})
+    assert set(plots) == {
+        "prefix-seconds-smollm2-135m.svg",
+        "prefix-growth-smollm2-135m.svg",
+    }
+    assert all(f"(performance/{name})" in page for name in plots)
+
+
+def test_a_plot_is_well_formed_and_has_a_line_for_each_series():
+    svg = plot.lines("a < b", "x", "y", {"one": [(0, 0), (5, 7)], "two": [(1, 3)]})
+    tree = ElementTree.fromstring(svg)
+    thick = [line for line in tree.findall("{*}polyline") if line.get("stroke-width") == "2"]
+    assert len(thick) == 2 and len(tree.findall("{*}circle")) == 3
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "certain"),
+    [([1, 1, 1, 1, 1, 1, 1, 0] * 10, [0] * 80, True), ([1, 0] * 20, [0, 1] * 20, False)],
+)
+def test_a_paired_difference_has_an_interval_around_it(ours, theirs, certain):
+    gap = difference(ours, theirs)
+    assert gap["low"] <= gap["value"] <= gap["high"]
+    assert (gap["low"] > 0) is certain
+    assert difference(ours, theirs) == gap
