@@ -24,6 +24,7 @@ from benchmarks.inference.material import Material, prepare
 from benchmarks.training.costs import Sizes
 
 BATCH = 64
+PEER_BATCH = {"qwen2.5-coder-0.5b": 16}  # or a round would last a quarter of an hour
 ROWS = (16, 32, 64)  # at a time: what transformers and llama-server are tried with
 
 
@@ -38,13 +39,14 @@ def main() -> None:
     options = parser.parse_args()
     material = prepare(options.model, options.folder, Path(".tuneyard/bench") / options.model)
     peers = options.peers.split(",")
-    players = Players(material, options.batch)
+    players = Players(material, options.batch, PEER_BATCH.get(options.model))
     tuned = tune(players, options.model, peers)
     name = f"inference-{options.model}"
     contestants = chosen(players, peers, tuned)
     outcome = contest(name, contestants, rounds=options.rounds, minutes=options.minutes)
     rows = conclude(outcome, comparisons(material, outcome, options.batch))
-    about = {"model": options.model, "batch": options.batch, "tuned": tuned}
+    about = {"model": options.model, "batch": players.batch, "peer_batch": players.peer_batch}
+    about["tuned"] = tuned
     about["tokens"] = lengths(outcome.median("ours-bf16", "tokens_a_request"), material)
     record.write(name, about | {"comparisons": rows, **asdict(outcome)})
     forget(name)

@@ -13,14 +13,17 @@ from benchmarks.peers.environments import home_of, python_of
 
 PEERS = Path(__file__).parent.parent / "peers"
 FIGURE = "requests_per_second"
+ONE_BY_ONE = 16  # questions a turn of a peer that takes one at a time
 KNOWN = ("hf", "vllm", "llamacpp")
 
 
 class Players:
-    """Contestants on one material, `batch` questions a turn."""
+    """Contestants on one material, `batch` questions a turn; `peer_batch` for peers that work on so
+    many rows at a time and no more: what they do in a second does not depend on it."""
 
-    def __init__(self, material: Material, batch: int) -> None:
+    def __init__(self, material: Material, batch: int, peer_batch: int | None = None) -> None:
         self.material, self.batch = material, batch
+        self.peer_batch = peer_batch or batch
 
     def ours(self, name: str, *, quantization: str = "none", merged: bool = False) -> Contestant:
         told = json.dumps(self.told(quantization, merged=merged))
@@ -29,7 +32,8 @@ class Players:
     def hf(
         self, name: str, rows: int, *, quantization: str = "none", merged: bool = False
     ) -> Contestant:
-        told = self.told(quantization, merged=merged) | {"rows": rows}
+        told = self.told(quantization, merged=merged)
+        told |= {"rows": rows, "batch": max(rows, self.peer_batch)}
         return self._peer(name, "hf", "hf_generate.py", told)
 
     def continuous(self, name: str) -> Contestant:
@@ -39,7 +43,8 @@ class Players:
         return self._peer(name, "vllm", "vllm_cpu.py", self.told("none", merged=False))
 
     def llama(self, name: str) -> Contestant:
-        return self._peer(name, "llamacpp", "llama_cpp_python.py", self._with_gguf())
+        told = self._with_gguf() | {"batch": min(self.peer_batch, ONE_BY_ONE)}
+        return self._peer(name, "llamacpp", "llama_cpp_python.py", told)
 
     def llama_server(self, name: str, slots: int) -> Contestant:
         told = self._with_gguf() | {"slots": slots}

@@ -52,8 +52,9 @@ def main() -> None:
 
 
 def sampled(contestant: Contestant) -> Contestant:
+    """Its memory watched, with glibc's allocator as it comes."""
     command = (sys.executable, "-m", "benchmarks.memory.sampled", json.dumps(contestant.command))
-    return replace(contestant, command=command)
+    return replace(contestant, command=command, environment={})
 
 
 def with_weights(outcome: Outcome) -> Outcome:

@@ -4,8 +4,9 @@ logits for all of them, micro-batches of 4, gradient checkpointing."""
 import tempfile
 
 from datasets import Dataset
-from trainer import EPOCHS, TurnByTurn, Turns, begin, counting, load, read_rows, told
+from trainer import EPOCHS, TurnByTurn, begin, counting, load, read_rows, told
 from transformers import Trainer, TrainingArguments, default_data_collator
+from turns import Turns
 
 LENGTH = 512
 

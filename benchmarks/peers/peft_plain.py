@@ -6,7 +6,8 @@ import time
 from itertools import cycle, islice
 
 import torch
-from trainer import Turns, begin, load, read_rows, told
+from trainer import answer, begin, load, read_rows, told
+from turns import Turns
 
 
 def collate(rows):
@@ -48,7 +49,7 @@ def main():
         optimizer.step()
         optimizer.zero_grad()
         seconds = time.perf_counter() - began
-        turns.answer(labels_per_second=labels / seconds, seconds=seconds)
+        answer(turns, labels, seconds)
 
 
 main()

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TrainerCallback
-from turns import Turns
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 EPOCHS = 1000  # more than any contest has turns
@@ -68,8 +67,7 @@ class TurnByTurn(TrainerCallback):
             self.gradients = None
 
     def on_step_end(self, args, state, control, **kwargs):
-        seconds = time.perf_counter() - self.began
-        self.turns.answer(labels_per_second=self.labels / seconds, seconds=seconds)
+        answer(self.turns, self.labels, time.perf_counter() - self.began)
 
 
 def counting(trainer_class, callback):
@@ -83,8 +81,11 @@ def counting(trainer_class, callback):
     return Counting
 
 
+def answer(turns, labels, seconds):
+    turns.answer(
+        labels_per_second=labels / seconds, seconds_a_label=seconds / labels, seconds=seconds
+    )
+
+
 def begin(turns, about):
     turns.ready("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl", **about)
-
-
-__all__ = ["EPOCHS", "Turns", "TurnByTurn", "begin", "counting", "load", "read_rows", "told"]

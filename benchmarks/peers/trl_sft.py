@@ -5,9 +5,10 @@ Packed (`packing` best-fit decreasing into rows of `length` tokens) or in padded
 import tempfile
 
 from datasets import Dataset
-from trainer import EPOCHS, TurnByTurn, Turns, begin, counting, load, read_rows, told
+from trainer import EPOCHS, TurnByTurn, begin, counting, load, read_rows, told
 from transformers import AutoTokenizer
 from trl import SFTConfig, SFTTrainer
+from turns import Turns
 
 
 def main():

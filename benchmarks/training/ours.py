@@ -29,7 +29,9 @@ def main() -> None:
         training.step(batch)
         seconds = time.perf_counter() - began
         labels = sum(len(e.completion_ids) for e in batch)
-        turns.answer(labels_per_second=labels / seconds, seconds=seconds)
+        turns.answer(
+            labels_per_second=labels / seconds, seconds_a_label=seconds / labels, seconds=seconds
+        )
 
 
 def build(told: dict[str, Any]):
