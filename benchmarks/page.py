@@ -52,8 +52,8 @@ Peers are installed from packages into environments of their own
 (`benchmarks/peers/requirements/`) and given their best settings first: TRL its packing, PEFT its
 micro-batch, both bf16 autocast and our settings of malloc; transformers and llama-server their rows
 at a time. llama.cpp is built for the machine's own instructions from the sources inside
-`llama-cpp-python`; its model is the merged one in Q8_0. The prefix caches of vLLM and llama.cpp stay
-warm from turn to turn; ours begins each turn of goals 5 to 7 without one.
+`llama-cpp-python`; its model is the merged one in Q8_0. The prefix caches of vLLM and llama.cpp
+stay warm from turn to turn; ours begins each turn of goals 5 to 7 without one.
 """
 
 

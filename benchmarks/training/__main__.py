@@ -29,8 +29,8 @@ from benchmarks.training.material import Material, prepare
 
 PEERS = Path(__file__).parent.parent / "peers"
 BATCH = 16
-# What ours asks glibc for (`workers.ml.memory.keep_freed_memory`), by the environment: peers that are
-# tuned have it too, the script of tutorials is as it is.
+# What ours asks glibc for (`workers.ml.memory.keep_freed_memory`), by the environment: peers that
+# are tuned have it too, the script of tutorials is as it is.
 KEEP_FREED_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
