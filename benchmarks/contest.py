@@ -96,8 +96,9 @@ def contest(
     FOLDER.mkdir(parents=True, exist_ok=True)
     kept = FOLDER / f"{name}.json"
     outcome = _resumed(kept, contestants)
-    until = None if minutes is None else time.monotonic() + 60 * minutes
+    until = time.monotonic() + 60 * (float("inf") if minutes is None else minutes)
     if _played(outcome) < rounds:
+        _require_time(name, until)
         with ExitStack() as stack:
             players = []
             for contestant in contestants:
@@ -107,8 +108,7 @@ def contest(
                 _tell(f"{contestant.name}: warm-up {player.turn()}")
                 players.append(player)
             while _played(outcome) < rounds:
-                if until is not None and time.monotonic() > until:
-                    raise SystemExit(f"{name}: time is up; the same command goes on from here")
+                _require_time(name, until)
                 figures = {player.name: player.turn() for player in players}
                 for player, one in figures.items():
                     outcome.rounds[player].append(one)
@@ -120,6 +120,11 @@ def contest(
 def forget(name: str) -> None:
     """Let the contest begin anew, once its outcome is recorded."""
     (FOLDER / f"{name}.json").unlink(missing_ok=True)
+
+
+def _require_time(name: str, until: float) -> None:
+    if time.monotonic() > until:
+        raise SystemExit(f"{name}: time is up; the same command goes on from here")
 
 
 def _keep(kept: Path, contestants: Sequence[Contestant], outcome: Outcome) -> None:

@@ -27,7 +27,7 @@ from benchmarks.inference.material import Material, prepare
 from benchmarks.peers.environments import python_of
 from benchmarks.training.costs import Sizes
 
-BATCH, ADAPTERS, ROWS = 64, 16, 32
+BATCH, ADAPTERS = 64, 16
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def ours(name: str, told: dict[str, Any], adapters: list[str], *, keep: bool) ->
 
 
 def peft(name: str, told: dict[str, Any], adapters: list[str]) -> Contestant:
-    settings = json.dumps(told | {"adapters": adapters, "rows": ROWS})
+    settings = json.dumps(told | {"adapters": adapters, "rows": told["batch"]})
     return Contestant(name, (str(python_of("hf")), str(PEERS / "peft_adapters.py"), settings))
 
 

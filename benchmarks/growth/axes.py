@@ -56,7 +56,7 @@ def _training(told: dict[str, Any], folder: Path, *, prefix: int, batch: int) ->
     rows = _rows(folder, prefix)
     given = told | {"rows": rows, "batch": batch}
     ours = json.dumps(given | {"micro_batch": batch})
-    peft = json.dumps(given | {"micro_batch": min(batch, 4)})
+    peft = json.dumps(given | {"micro_batch": min(batch, 2)})
     return [
         Contestant("ours", (sys.executable, "-m", "benchmarks.training.ours", ours)),
         Contestant("peft", (str(python_of("hf")), str(PEERS / "peft_plain.py"), peft)),

@@ -21,15 +21,17 @@ def home_of(name: str) -> Path:
 
 
 def python_of(name: str) -> Path:
-    """The interpreter of a peer's environment; it is made anew when its requirements change."""
+    """The interpreter of a peer's environment; it is made anew when its requirements change, and
+    one that was not finished is gone on with."""
     wanted = REQUIREMENTS / f"{name}.txt"
     digest = hashlib.sha256(wanted.read_bytes()).hexdigest()
     home = home_of(name)
     stamp, python = home / "requirements.sha256", home / "bin/python"
-    if stamp.exists() and stamp.read_text() == digest:
-        return python
+    if stamp.exists():
+        if stamp.read_text() == digest:
+            return python
+        shutil.rmtree(home)
     print(f"installing {wanted.name}, once", file=sys.stderr, flush=True)
-    shutil.rmtree(home, ignore_errors=True)
     venv.create(home, with_pip=True)
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "-r", str(wanted)], check=True)

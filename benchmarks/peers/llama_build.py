@@ -4,6 +4,7 @@ the Python bindings and llama-server, so that both run the same kernels. Needs a
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 PACKAGE = "llama-cpp-python"
@@ -28,11 +29,8 @@ def build(home: Path) -> None:
     source, binaries = home / "source", home / "bin"
     bindings = next(home.glob("lib/python3*/site-packages/llama_cpp"))
     version = next(bindings.parent.glob("llama_cpp_python-*.dist-info")).stem.split("-")[1]
-    pip = [str(binaries / "python"), "-m", "pip", "download", "--quiet", "--no-deps"]
-    pip += ["--no-binary", PACKAGE, "--dest", str(source), f"{PACKAGE}=={version}"]
-    subprocess.run(pip, check=True)
-    with tarfile.open(next(source.glob("*.tar.gz"))) as archive:
-        archive.extractall(source, filter="data")
+    if not source.exists():
+        _fetch(source, [str(binaries / "python"), "-m", "pip"], version)
     cmake = str(binaries / "cmake")
     ninja = f"-DCMAKE_MAKE_PROGRAM={binaries / 'ninja'}"
     made = home / "build"
@@ -41,3 +39,14 @@ def build(home: Path) -> None:
     (bindings / "lib").mkdir(exist_ok=True)
     for library in made.glob("bin/*.so*"):
         shutil.copy2(library, bindings / "lib")
+
+
+def _fetch(source: Path, pip: list[str], version: str) -> None:
+    """Unpack the sdist into `source`, whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=source.parent) as partial:
+        command = [*pip, "download", "--quiet", "--no-deps", "--no-binary", PACKAGE]
+        subprocess.run([*command, "--dest", partial, f"{PACKAGE}=={version}"], check=True)
+        (unpacked := Path(partial) / "source").mkdir()
+        with tarfile.open(next(Path(partial).glob("*.tar.gz"))) as archive:
+            archive.extractall(unpacked, filter="data")
+        unpacked.rename(source)

@@ -13,7 +13,7 @@ def build_training(
     micro_batch: int,
     gradient_checkpointing: bool = False,
     layers: int,
-    epochs: int = 1,
+    epochs: float = 1,
     reporter: "Silent | None" = None,
 ):
     """A `Training`; the layers below the adapted ones run in every step."""
