@@ -44,6 +44,8 @@ def main() -> None:
         ]
         done = list(engine.generate(requests))
         seconds = time.perf_counter() - began
+        if refused := [one.error for one in done if one.error]:
+            raise SystemExit(f"{len(refused)} requests were refused: {refused[0]}")
         tokens = sum(one.completion_tokens for one in done)
         turns.answer(requests_per_second=len(done) / seconds, tokens_a_request=tokens / len(done))
 
