@@ -13,7 +13,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from workers.ml import memory
-from workers.ml.packing import Example, Group, common_prefix
+from workers.ml.packing import Example, Group, common_prefix, families
 
 FREE_SHARE = 0.2  # of the free memory that may hold what the lower layers give
 
@@ -26,9 +26,11 @@ def first_adapted_layer(model: PeftModel) -> int:
 
 
 def kept_bytes(model: PeftModel, examples: Sequence[Example], *, share_prefix: bool) -> int:
-    shared = common_prefix(examples) if share_prefix else 0
-    size = model.config.hidden_size * model.dtype.itemsize
-    return sum(len(example) - shared for example in examples) * size
+    tokens = 0
+    for family in _families(examples, share_prefix):
+        shared = common_prefix(family) if share_prefix else 0
+        tokens += shared + sum(len(example) - shared for example in family)
+    return tokens * model.config.hidden_size * model.dtype.itemsize
 
 
 def has_room(
@@ -40,17 +42,21 @@ def has_room(
 
 
 class LowerStates:
-    """Hidden states at the input of the first adapted layer for each of `examples`, the prompts'
-    common prefix once (`share_prefix` as the groups are packed). `fill` computes them; `row` puts
-    those of a group together as `[1, T, d]`."""
+    """Hidden states at the input of the first adapted layer for each of `examples`, what the
+    prompts of a family begin with once (`share_prefix` as the groups are packed). `fill` computes
+    them; `row` puts those of a group together as `[1, T, d]`."""
 
     def __init__(
         self, model: PeftModel, examples: Sequence[Example], *, share_prefix: bool = True
     ) -> None:
         self.decoder = model.get_base_model().get_decoder()
         self.layers, self.first = self.decoder.layers, first_adapted_layer(model)
-        self.shared = common_prefix(examples) if share_prefix else 0
-        self.prefix: Tensor | None = None
+        self.family: dict[int, int] = {}
+        self.shared: list[int] = []
+        for number, family in enumerate(_families(examples, share_prefix)):
+            self.family.update({id(example): number for example in family})
+            self.shared.append(common_prefix(family) if share_prefix else 0)
+        self.prefixes: dict[int, Tensor] = {}
         self.kept: dict[int, Tensor] = {}
 
     @torch.no_grad()
@@ -63,27 +69,37 @@ class LowerStates:
                 layout=group.layout,
                 use_cache=False,
             ).last_hidden_state[0]
-        if self.prefix is None:
-            self.prefix = states[: self.shared].clone()
-        prefix = group.layout.prefix
-        start = prefix
-        for example in group.examples:
-            end = start + len(example) - prefix
-            self.kept[id(example)] = torch.cat([states[self.shared : prefix], states[start:end]])
-            start = end
+        for tree, example, own in group.places():
+            family = self.family[id(example)]
+            whole = torch.cat([states[tree.start : tree.trunk_end], states[own]])
+            shared = self.shared[family]
+            if family not in self.prefixes:
+                self.prefixes[family] = whole[:shared].clone()
+            self.kept[id(example)] = whole[shared:].clone()
 
     @property
     def kept_bytes(self) -> int:
-        return sum(states.numel() * states.itemsize for states in self.kept.values())
+        kept = [*self.prefixes.values(), *self.kept.values()]
+        return sum(states.numel() * states.itemsize for states in kept)
 
     def covers(self, group: Group) -> bool:
         return all(id(example) in self.kept for example in group.examples)
 
     def row(self, group: Group) -> Tensor:
-        own = group.layout.prefix - self.shared
-        kept = [self.kept[id(example)] for example in group.examples]
-        padding = self.prefix.new_zeros(group.padding, self.prefix.shape[1])
-        return torch.cat([self.prefix, kept[0][:own], *(k[own:] for k in kept), padding])[None]
+        some = next(iter(self.kept.values()))
+        row = some.new_zeros(1, group.input_ids.shape[1], some.shape[1])
+        for tree, example, own in group.places():
+            if own.start == tree.trunk_end:  # the tree's first
+                row[0, tree.start : tree.trunk_end] = self._states(example, 0, tree.prefix)
+            row[0, own] = self._states(example, tree.prefix, len(example))
+        return row
+
+    def _states(self, example: Example, start: int, end: int) -> Tensor:
+        """Those of an example's tokens from `start` up to `end`."""
+        prefix, own = self.prefixes[self.family[id(example)]], self.kept[id(example)]
+        shared = len(prefix)
+        behind = slice(max(0, start - shared), max(0, end - shared))
+        return torch.cat([prefix[start:end], own[behind]])
 
     @contextmanager
     def upper_layers(self) -> Iterator[None]:
@@ -106,3 +122,7 @@ class LowerStates:
             yield
         finally:
             self.decoder.norm = norm
+
+
+def _families(examples: Sequence[Example], share_prefix: bool) -> Sequence[Sequence[Example]]:
+    return families(examples) if share_prefix else [examples]

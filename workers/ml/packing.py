@@ -1,12 +1,14 @@
 """Groups of examples as one row of tokens. Knows token ids, no text and no model.
 
-A group is `[prefix, suffix 1, …, suffix n]`: the prefix is what all its prompts begin with, each
-suffix continues at position P = len(prefix) and sees the prefix and itself. With P = 0 the same
-layout is a plain packed row of independent examples. Examples are not padded to one length; the row
-as a whole is rounded up by a few tokens, so that rows come in few lengths (`rounded`).
+A row holds prefix trees one behind the other: `[prefix, suffix 1, …, suffix n, prefix, …]`. A
+prefix is what all prompts of its tree begin with; each suffix continues at position P = len(prefix)
+and sees the prefix and itself. With P = 0 a tree is a plain packed row of independent examples.
+
+Examples are not padded to one length. Suffixes and the row as a whole are rounded up by a few
+tokens, so that they come in few lengths (`rounded`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,29 +28,49 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where a row's `suffixes` are: the `longest` has so many tokens, the `prefix` P. Side by side
-    they are rows of `width` L.
+class Tree:
+    """Where a row's tree is: `prefix` tokens from `start` on, then suffixes of `widths` tokens."""
 
-    scatter [T - P]: index into the flattened [suffixes * L] rows of each suffix token, in order.
-    Padding lies behind every real token of its row, so a causal mask is all the mask there is.
-    """
-
+    start: int
     prefix: int
-    suffixes: int
+    widths: tuple[int, ...]
+
+    @property
+    def trunk_end(self) -> int:
+        return self.start + self.prefix
+
+    @property
+    def end(self) -> int:
+        return self.trunk_end + sum(self.widths)
+
+    def suffixes(self) -> list[tuple[int, int]]:
+        """Of each suffix the first token and the one behind its last."""
+        spans, start = [], self.trunk_end
+        for width in self.widths:
+            spans.append((start, start + width))
+            start += width
+        return spans
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A row's trees. What lies behind the last one belongs to nobody. `longest`: tokens of the
+    longest example; offsets [T]: of each token in its prefix or suffix, so what it sees of that is
+    what has no larger offset. Padding lies behind every real token of its suffix."""
+
+    trees: tuple[Tree, ...]
     longest: int
-    width: int
-    scatter: Tensor
+    offsets: Tensor
 
     def to(self, device) -> "Layout":
-        return replace(self, scatter=self.scatter.to(device))
+        return replace(self, offsets=self.offsets.to(device))
 
 
 @dataclass(frozen=True)
 class Group:
-    """A packed row of T tokens, the last `padding` of which say nothing. input_ids, position_ids
-    [1, T]; label_positions [M]: the row's index of the token whose output predicts labels [M];
-    `examples` in the order of the suffixes."""
+    """A packed row of T tokens, `tokens` of which say something. input_ids, position_ids [1, T];
+    label_positions [M]: the row's index of the token whose output predicts labels [M]; `examples`
+    in the order of the suffixes."""
 
     input_ids: Tensor
     position_ids: Tensor
@@ -56,11 +78,14 @@ class Group:
     labels: Tensor
     layout: Layout
     examples: tuple[Example, ...]
-    padding: int = 0
+    tokens: int
 
-    @property
-    def tokens(self) -> int:
-        return self.input_ids.numel() - self.padding
+    def places(self) -> Iterator[tuple[Tree, Example, slice]]:
+        """Each example with its tree and the slice of the row that its own tokens are."""
+        examples = iter(self.examples)
+        for tree in self.layout.trees:
+            for (start, _), example in zip(tree.suffixes(), examples, strict=False):
+                yield tree, example, slice(start, start + len(example) - tree.prefix)
 
     def to(self, device) -> "Group":
         names = ("input_ids", "position_ids", "label_positions", "labels", "layout")
@@ -83,41 +108,34 @@ def common_prefix(examples: Sequence[Example]) -> int:
     """
     first = min(examples, key=lambda e: e.prompt_ids).prompt_ids
     last = max(examples, key=lambda e: e.prompt_ids).prompt_ids
-    limit = min(len(e.prompt_ids) for e in examples) - 1
-    shared = 0
-    while shared < limit and first[shared] == last[shared]:
-        shared += 1
-    return shared
+    return _shared(first, last, min(len(e.prompt_ids) for e in examples) - 1)
 
 
-def pack(examples: Sequence[Example], *, share_prefix: bool = True) -> Group:
-    """One group of at least one example; every example has a prompt and a completion."""
-    prefix = common_prefix(examples) if share_prefix else 0
-    row = list(examples[0].prompt_ids[:prefix])
-    positions = list(range(prefix))
-    label_positions: list[int] = []
-    labels: list[int] = []
-    lengths = []
-    for example in examples:
-        suffix = (example.prompt_ids + example.completion_ids)[prefix:]
-        first_label = len(row) + len(example.prompt_ids) - prefix - 1
-        label_positions.extend(range(first_label, first_label + len(example.completion_ids)))
-        labels.extend(example.completion_ids)
-        row.extend(suffix)
-        positions.extend(range(prefix, prefix + len(suffix)))
-        lengths.append(len(suffix))
-    padding = rounded(len(row)) - len(row)  # behind the last example, where nothing looks
-    row.extend([0] * padding)
-    positions.extend([0] * padding)
-    return Group(
-        input_ids=torch.tensor([row]),
-        position_ids=torch.tensor([positions]),
-        label_positions=torch.tensor(label_positions),
-        labels=torch.tensor(labels),
-        layout=_layout(prefix, lengths, padding),
-        examples=tuple(examples),
-        padding=padding,
-    )
+def families(examples: Sequence[Example]) -> list[list[Example]]:
+    """The examples, sorted by prompt, cut where that saves tokens: those of a family share one
+    prefix (one schema of several, one system prompt of several).
+
+    Neighbours are joined in the order of what they share, the most first. A family of n that shares
+    P saves (n - 1) P tokens; where its parts save more apart, it is cut between them.
+    """
+    if not examples:
+        return []
+    ordered = sorted(examples, key=lambda e: e.prompt_ids)
+    shared = [0] + [common_prefix(pair) for pair in zip(ordered, ordered[1:], strict=False)]
+    first, last = list(range(len(ordered))), list(range(len(ordered)))
+    saved = [0] * len(ordered)  # by the part that begins here
+    begins = bytearray(len(ordered))
+    for k in sorted(range(1, len(ordered)), key=lambda k: -shared[k]):
+        start, end = first[k - 1], last[k]
+        together, apart = (end - start) * shared[k], saved[start] + saved[k]
+        if together >= apart:
+            begins[start + 1 : end + 1] = bytes(end - start)
+        else:
+            begins[k] = 1
+        saved[start] = max(together, apart)
+        first[end], last[start] = start, end
+    cuts = [0, *(k for k, begin in enumerate(begins) if begin), len(ordered)]
+    return [ordered[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
 
 
 def groups_of(
@@ -125,18 +143,81 @@ def groups_of(
 ) -> list[Group]:
     """An effective batch as groups of at most `micro_batch` examples.
 
-    Sorted by prompt, so that examples with the same prefix (one schema of several, one system
-    prompt of several) come together.
+    A family is divided over no more groups than it must be, those of like length together; what is
+    left of several families fills up a row.
     """
-    ordered = sorted(examples, key=lambda e: e.prompt_ids)
-    chunks = [ordered[i : i + micro_batch] for i in range(0, len(ordered), micro_batch)]
-    return [pack(chunk, share_prefix=share_prefix) for chunk in chunks]
+    pieces = []
+    for family in families(examples) if share_prefix else [examples]:
+        family = sorted(family, key=len)
+        pieces += [family[i : i + micro_batch] for i in range(0, len(family), micro_batch)]
+    rows: list[list[list[Example]]] = []
+    for piece in sorted(pieces, key=len, reverse=True):
+        fitting = (row for row in rows if sum(map(len, row)) + len(piece) <= micro_batch)
+        row = next(fitting, None)
+        if row is None:
+            rows.append([piece])
+        else:
+            row.append(piece)
+    return [pack(*row, share_prefix=share_prefix) for row in rows]
 
 
-def _layout(prefix: int, lengths: list[int], padding: int) -> Layout:
-    longest = max(lengths)
-    lengths = [*lengths[:-1], lengths[-1] + padding]
-    width = rounded(max(lengths))
-    real = torch.arange(width).unsqueeze(0) < torch.tensor(lengths).unsqueeze(1)
-    scatter = real.flatten().nonzero().squeeze(1)
-    return Layout(prefix, len(lengths), longest, width, scatter)
+def pack(*parts: Sequence[Example], share_prefix: bool = True) -> Group:
+    """One row of a tree for each part; every example has a prompt and a completion."""
+    row = _Row()
+    for part in parts:
+        row.add(part, common_prefix(part) if share_prefix else 0)
+    return row.group()
+
+
+class _Row:
+    """A row as it grows."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.offsets: list[int] = []
+        self.label_positions: list[int] = []
+        self.examples: list[Example] = []
+        self.trees: list[Tree] = []
+        self.tokens = 0
+
+    def add(self, examples: Sequence[Example], prefix: int) -> None:
+        start = len(self.ids)
+        self._append(examples[0].prompt_ids[:prefix], prefix, position=0)
+        widths = []
+        for example in examples:
+            suffix = (example.prompt_ids + example.completion_ids)[prefix:]
+            first = len(self.ids) + len(example.prompt_ids) - prefix - 1
+            self.label_positions.extend(range(first, first + len(example.completion_ids)))
+            widths.append(rounded(len(suffix)))
+            self._append(suffix, widths[-1], position=prefix)
+        self.trees.append(Tree(start, prefix, tuple(widths)))
+        self.examples.extend(examples)
+
+    def group(self) -> Group:
+        self._append([], rounded(len(self.ids)) - len(self.ids), position=0)
+        return Group(
+            input_ids=torch.tensor([self.ids]),
+            position_ids=torch.tensor([self.positions]),
+            label_positions=torch.tensor(self.label_positions),
+            labels=torch.tensor([i for e in self.examples for i in e.completion_ids]),
+            layout=Layout(
+                tuple(self.trees), max(map(len, self.examples)), torch.tensor(self.offsets)
+            ),
+            examples=tuple(self.examples),
+            tokens=self.tokens,
+        )
+
+    def _append(self, ids: list[int], width: int, *, position: int) -> None:
+        """Tokens at `position` and behind it, and padding up to `width`."""
+        self.ids.extend(ids + [0] * (width - len(ids)))
+        self.positions.extend(range(position, position + width))
+        self.offsets.extend(range(width))
+        self.tokens += len(ids)
+
+
+def _shared(one: list[int], other: list[int], limit: int) -> int:
+    shared = 0
+    while shared < limit and one[shared] == other[shared]:
+        shared += 1
+    return shared

@@ -50,7 +50,7 @@ class Sizing:
         group = self.longest[:micro_batch]
         longest = len(group[0])
         return {
-            "tokens": rounded(self.prefix + sum(len(one) - self.prefix for one in group)),
+            "tokens": rounded(self.prefix + sum(rounded(len(one) - self.prefix) for one in group)),
             "labels": sum(len(one.completion_ids) for one in group),
             "pairs": self.prefix**2 + len(group) * (longest - self.prefix) * longest,
         }
