@@ -1,14 +1,16 @@
 import copy
+from dataclasses import dataclass
 
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.tiny_model import build_tiny_model
-from workers.ml import attention, lora
+from workers.ml import lora
 from workers.ml.hyperparameters import LoraSettings
 from workers.ml.loading import load_base
-from workers.ml.lower import LowerStates, first_adapted_layer
+from workers.ml.lower import LowerStates, first_adapted_layer, kept_bytes
 from workers.ml.module import TrainingModule
 from workers.ml.packing import Example, groups_of
 from workers.ml.prompts import PromptTemplate
@@ -98,7 +100,7 @@ def test_loss_and_every_gradient_equal_the_unpacked_ones(
         module.checkpoint_activations()
     total = labels = 0
     for group in groups_of(examples, micro_batch=micro_batch, share_prefix=share_prefix):
-        assert (group.layout.prefix > 30) == share_prefix
+        assert (group.layout.trees[0].prefix > 30) == share_prefix
         loss, count = module(group)
         loss.backward()
         total, labels = total + loss.item(), labels + count
@@ -122,6 +124,59 @@ def test_peft_s_own_layers_give_the_same_gradients(base, examples, by_the_book):
     (group,) = groups_of(examples, micro_batch=5)
     module(group)[0].backward()
     expect_equal(gradients(model), by_the_book[1])
+
+
+def test_a_head_that_is_not_plain_gives_the_same_gradients(base, examples, by_the_book):
+    model = adapted(base)
+    module = TrainingModule(model).train()
+    assert module.head_is_plain
+    module.head_is_plain = False
+    (group,) = groups_of(examples, micro_batch=5)
+    loss, _ = module(group)
+    loss.backward()
+    assert loss.item() == pytest.approx(by_the_book[0], rel=TOLERANCE)
+    expect_equal(gradients(model), by_the_book[1])
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gemma", "mistral"])
+def test_other_models_have_the_gradients_of_plain_peft(kind, examples):
+    """Qwen2 has biases at q, k and v; Gemma scales its embeddings and its norms by 1 + w."""
+    book, packed = (adapted(LoadedLike(other_model(kind))) for _ in range(2))
+    wanted = plain_loss(book, examples)
+    wanted.backward()
+    assert lora.speed_up(packed) == 14
+    module = TrainingModule(packed).train()
+    (group,) = groups_of(examples, micro_batch=5)
+    loss, _ = module(group)
+    loss.backward()
+    assert loss.item() == pytest.approx(wanted.item(), rel=TOLERANCE)
+    expect_equal(gradients(packed), gradients(book))
+
+
+def other_model(kind):
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=400,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        initializer_range=0.1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config)
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") or "norm" in name:
+                parameter.data += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+@dataclass
+class LoadedLike:
+    model: torch.nn.Module
 
 
 def test_the_adapter_may_sit_in_the_last_layers_only(base, examples):
@@ -157,6 +212,46 @@ def test_states_of_the_layers_below_are_computed_once_and_change_nothing(base, e
     expect_equal(gradients(packed), gradients(book))
 
 
+@pytest.mark.parametrize("micro_batch", [9, 4], ids=["one row", "accumulated"])
+@pytest.mark.parametrize("layers", ["all", 1], ids=["all layers", "lower states kept"])
+def test_several_schemas_and_examples_that_share_nothing_in_one_step(base, layers, micro_batch):
+    examples = several_schemas(base.tokenizer)
+    settings = LoraSettings(layers=layers)
+    book, packed = adapted(base, settings), adapted(base, settings)
+    wanted = plain_loss(book, examples)
+    wanted.backward()
+    lora.speed_up(packed)
+    module = TrainingModule(packed).train()
+    groups = groups_of(examples, micro_batch=micro_batch)
+    assert max(len(group.layout.trees) for group in groups) == (5 if micro_batch == 9 else 2)
+    if layers == 1:
+        module.lower = LowerStates(packed, examples)
+        for group in groups_of(examples, micro_batch=3):
+            module.lower.fill(group)
+        assert module.lower.kept_bytes == kept_bytes(packed, examples, share_prefix=True)
+    total = 0
+    for group in groups:
+        loss, _ = module(group)
+        loss.backward()
+        total += loss.item()
+    assert total == pytest.approx(wanted.item(), rel=TOLERANCE)
+    expect_equal(gradients(packed), gradients(book))
+
+
+def several_schemas(tokenizer):
+    """Seven rows below three schemas of different lengths, and two that begin otherwise."""
+    schemas = [SCHEMA, "towns(name, people, river, lake)\n" + SCHEMA, "cars(id)"]
+    rows = [(schemas[k % 3], *ROWS[k % 5]) for k in range(7)]
+    encoded = [
+        PromptTemplate("schema", schema, "sqlite").encode(
+            tokenizer, {"question": question, "answer": answer}
+        )
+        for schema, question, answer in rows
+    ]
+    alone = [Example(k, [40 + k, *range(50, 60 + 9 * k)], [70, 71, 72]) for k in (7, 8)]
+    return [Example(k, e.prompt_ids, e.completion_ids) for k, e in enumerate(encoded)] + alone
+
+
 @pytest.mark.parametrize("quantization", ["8bit", "4bit"])
 def test_gradients_on_a_quantised_base_are_those_of_plain_peft(directory, examples, quantization):
     loaded = load_base(directory, quantization=quantization, precision="fp32")
@@ -172,28 +267,3 @@ def test_gradients_on_a_quantised_base_are_those_of_plain_peft(directory, exampl
 
 def test_dropout_keeps_peft_s_layers(base):
     assert lora.speed_up(adapted(base, LoraSettings(dropout=0.05))) == 0
-
-
-def test_attention_is_the_same_by_torch_s_kernels_and_by_plain_products(base, examples):
-    (group,) = groups_of(examples, micro_batch=5)
-    generator = torch.Generator().manual_seed(0)
-    tokens = group.input_ids.shape[1]
-    states = [torch.randn(1, heads, tokens, 16, generator=generator) for heads in (4, 2, 2)]
-    weight = torch.randn(1, 4, tokens, 16, generator=generator)
-    results = []
-    for attend in (attention.PackedAttention.apply, attention.fused_attention):
-        inputs = [t.clone().requires_grad_() for t in states]
-        out = attend(*inputs, group.layout, 0.25)
-        (out * weight).sum().backward()
-        results.append([out.detach(), *(t.grad for t in inputs)])
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
-def test_a_window_shorter_than_the_examples_is_refused(base, examples):
-    (group,) = groups_of(examples, micro_batch=5)
-    states = torch.zeros(1, 2, group.input_ids.shape[1], 16)
-    with pytest.raises(ValueError, match="window of 8"):
-        attention.packed_attention(
-            None, states, states, states, None, layout=group.layout, sliding_window=8
-        )

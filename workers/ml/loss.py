@@ -1,0 +1,69 @@
+"""A model's head and the cross-entropy behind it as one node, by blocks of positions.
+
+Of the logits, by far the largest tensors of a step, one block exists at a time: the head is frozen,
+so the gradient of its input is all that is wanted, and that is made while the block is at hand (as
+the fused linear cross-entropy of Liger Kernel does, arXiv 2410.10989).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from workers.ml.packing import Example, pack, rounded
+
+ROWS = 128  # positions in a block: 25 MB of fp32 logits at a vocabulary of 49,152
+
+
+class HeadLoss(torch.autograd.Function):
+    """Sum of the cross-entropies of `labels` [M] under the logits `hidden` [M, d] `weight` [V, d]'.
+    Adds up in fp32."""
+
+    @staticmethod
+    def forward(ctx, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        grads = []
+        for block, wanted in zip(hidden.split(ROWS), labels.split(ROWS), strict=True):
+            rest = rounded(len(block)) - len(block)  # few lengths: see `rounded`
+            logits = nn.functional.pad(block, (0, 0, 0, rest)) @ weight.t()
+            loss, p = _cross_entropy(logits, nn.functional.pad(wanted, (0, rest)).unsqueeze(1))
+            total += loss[: len(block)].sum()
+            if ctx.needs_input_grad[0]:
+                grads.append((p.to(weight.dtype) @ weight)[: len(block)])
+        if grads:
+            ctx.save_for_backward(torch.cat(grads))
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (d_hidden,) = ctx.saved_tensors
+        return d_hidden * grad, None, None
+
+
+def _cross_entropy(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [R, 1] of logits [R, V], and their gradient: probabilities, less one at the label. The
+    sum of exponentials is had from the largest probability, which never underflows."""
+    top, at = logits.max(dim=1, keepdim=True)
+    p = torch.softmax(logits, dim=1, dtype=torch.float32)
+    log_sum = top.float() - p.gather(1, at).log()
+    loss = log_sum - logits.gather(1, wanted).float()
+    return loss, p.scatter_add_(1, wanted, torch.full_like(log_sum, -1))
+
+
+@torch.no_grad()
+def is_head_plain(model: nn.Module) -> bool:
+    """Whether a causal language model's logits are its head's product with what the decoder gives
+    and nothing else: no bias, no cap, no scale. It is tried out on a few tokens."""
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear or head.bias is not None or head.weight.requires_grad:
+        return False
+    group = pack([Example(0, [1, 2], [3])]).to(head.weight.device)
+    given = {
+        "input_ids": group.input_ids,
+        "position_ids": group.position_ids,
+        "layout": group.layout,
+        "use_cache": False,
+    }
+    training = model.training
+    model.eval()
+    logits, states = model(**given).logits, model.get_decoder()(**given).last_hidden_state
+    model.train(training)
+    return torch.equal(logits, head(states))
