@@ -63,7 +63,9 @@ def dense_weight(layer: nn.Linear, dtype: torch.dtype) -> Tensor:
     """
     weight, kind = layer.weight, kind_of(layer)
     if kind == "8bit":
-        return weight.data * (row_scales(layer) * (1.0 / 127.0)).to(dtype).unsqueeze(1)
+        # Converted, then multiplied in place: quicker than the product of two types.
+        scales = (row_scales(layer) * (1.0 / 127.0)).to(dtype)
+        return weight.data.to(dtype).mul_(scales.unsqueeze(1))
     if kind == "4bit":
         from bitsandbytes.functional import dequantize_4bit
 
