@@ -4,6 +4,7 @@
 #   make demo    the whole loop on a generated sales database; KEEP=1 leaves it up, MODEL=… another base
 #   make up      the platform on this machine until Ctrl-C; ARGS="--port 0" and the like go to it
 #   make test    the test suite        make lint    style and layers        make proof    the slow proofs
+#   make gpu-check   what only a GPU can run
 #   make chaos   every fault, then ten minutes of random ones; SEED=…
 #   make bench   all of benchmarks/ against peers, MINUTES=… at most; or one: bench-training,
 #                bench-memory, bench-inference, bench-adapters, bench-latency, bench-growth,
@@ -17,7 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo demo-short up test lint proof chaos chaos-setup
+.PHONY: setup demo demo-short up test lint proof gpu-check chaos chaos-setup
 BENCHES := training memory inference adapters latency growth accuracy
 .PHONY: bench bench-queue bench-page $(BENCHES:%=bench-%)
 .DELETE_ON_ERROR:
@@ -55,6 +56,10 @@ up: setup
 
 test: setup
 	@$(BIN)/python -m pytest -m "not slow and not chaos"
+
+# What is guarded because it needs a CUDA device; where there is none, each test says so.
+gpu-check: setup
+	@$(BIN)/python -m pytest -m gpu
 
 proof: setup
 	@$(BIN)/python -m pytest -m slow
