@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from core.errors import JobFailure
 from core.failpoints import failpoint
 from workers.ml import memory
+from workers.ml.adapters import Adapters, read_adapter
 from workers.ml.cache import Prefix, RowCache, bytes_per_position, logit_bytes, rows_that_fit
 from workers.ml.decoding import NAME
 from workers.ml.endings import Endings, refusal
@@ -81,7 +83,8 @@ class Engine:
             bytes_per_position=bytes_per_position(self.model.config, loaded.dtype),
             limit=default_limit(loaded.device) if prefix_bytes is None else prefix_bytes,
         )
-        self._inference = Inference(self.model, attention=NAME)
+        self.adapters = Adapters(self.model)
+        self._inference = Inference(self.model, attention=NAME, adapters=self.adapters)
         self._refused: list[Completion] = []
         self._waiting: deque[Row] = deque()
         self._rows: list[Row] = []
@@ -90,29 +93,48 @@ class Engine:
     def generate(
         self, requests: Iterable[Request], *, on_step: Callable[[], None] | None = None
     ) -> Iterator[Completion]:
-        """Completions as they finish, in any order. What all prompts begin with is computed once.
+        """Completions as they finish, in any order. What all prompts for an adapter begin with is
+        computed once.
 
         `on_step` is called after every step and may raise to stop the work.
         """
-        requests = list(requests)
-        shared = common_prefix([r.prompt_ids for r in requests if self._problem(r) is None])
-        prefix = Prefix(tuple(shared)) if shared else None
-        # Long prompts first: what is left at the end, when few rows are in use, is short.
-        for request in sorted(requests, key=lambda r: -len(r.prompt_ids)):
-            self._enqueue(request, prefix)
+        groups: dict[str | None, list[Request]] = {}
+        for request in requests:
+            groups.setdefault(request.adapter, []).append(request)
+        for adapter, group in groups.items():
+            shared = common_prefix([r.prompt_ids for r in group if self._problem(r) is None])
+            prefix = Prefix(tuple(shared), adapter) if shared else None
+            # Long prompts first: what is left at the end, when few rows are in use, is short.
+            for request in sorted(group, key=lambda r: -len(r.prompt_ids)):
+                self._enqueue(request, prefix)
         yield from self.run(on_step=on_step)
 
-    def share_prefix(self, token_ids: list[int]) -> None:
+    def load_adapter(self, name: str, directory: Path) -> None:
+        """Makes an adapter (PEFT's format) ready for requests that name it; rows in flight go on.
+        JobFailure (config) where it is hostile, does not fit or is more than plain LoRA."""
+        self.adapters.add(name, read_adapter(self.loaded, directory))
+
+    def unload_adapter(self, name: str) -> None:
+        """Lets go of an adapter and its prefixes. JobFailure (config) while a request needs it."""
+        if name not in self.adapters:
+            raise JobFailure("config", f"no adapter {name!r} is loaded")
+        if any(row.request.adapter == name for row in (*self._rows, *self._waiting)):
+            raise JobFailure("config", f"adapter {name!r} is in use; unload it when it is idle")
+        self.adapters.remove(name)
+        self.prefixes.forget(name)
+
+    def share_prefix(self, token_ids: list[int], *, adapter: str | None = None) -> None:
         """Keeps the keys and values of a prefix, which are computed unless they are kept already;
         prompts that are submitted from now on and begin with it use them."""
-        prefix = Prefix(tuple(token_ids))
+        prefix = Prefix(tuple(token_ids), adapter)
         if token_ids and self.prefixes.get(prefix) is None:
             self.prefixes.make_room(prefix, in_use=self._in_use())
             self._compute(prefix)
 
     def submit(self, request: Request) -> None:
         """Puts a request behind those that wait; it uses the longest kept prefix it begins with."""
-        self._enqueue(request, self.prefixes.longest(None, request.prompt_ids))
+        prefix = self.prefixes.longest(request.adapter, request.prompt_ids)
+        self._enqueue(request, prefix)
 
     def run(self, *, on_step: Callable[[], None] | None = None) -> Iterator[Completion]:
         """Works until nothing waits; yields completions as they finish."""
@@ -140,6 +162,8 @@ class Engine:
             return "the prompt is empty"
         if count >= context:
             return f"the prompt has {count} tokens; the model takes fewer than {context}"
+        if request.adapter not in self.adapters:
+            return f"no adapter {request.adapter!r} is loaded"
         return None
 
     def _next_tokens(self) -> list[int]:
@@ -233,6 +257,7 @@ class Engine:
         self.counts.steps += 1
         self.counts.trunk_tokens += len(batch.token_ids)
         self.counts.head_tokens += len(batch.last)
+        self.adapters.assign(batch.adapters, device)
         failpoint("engine.step", at=self.counts.steps, oom=torch.OutOfMemoryError)
         output = self.model(
             input_ids=torch.tensor([batch.token_ids], device=device),

@@ -12,11 +12,13 @@ from workers.ml.sampling import Sampling
 
 @dataclass(frozen=True)
 class Request:
-    """`id` is the caller's; it comes back with the completion."""
+    """`id` is the caller's; it comes back with the completion. `adapter`: one that the engine has
+    loaded under this name; None is the model as it is."""
 
     id: int
     prompt_ids: list[int]
     sampling: Sampling = field(default_factory=Sampling)
+    adapter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Batch:
-    """The tokens of one step, flat: ids, positions in their texts, places in the cache, and which
-    is the last one of each row."""
+    """The tokens of one step, flat: ids, positions in their texts, places in the cache, which is
+    the last one of each row, and adapters with how many tokens in a row are for each."""
 
     token_ids: list[int]
     positions: list[int]
     places: list[int]
     last: list[int]
+    adapters: list[tuple[str | None, int]]
     step: Step
 
 
@@ -93,6 +96,7 @@ def advance(rows: list[Row], cache: RowCache, device: str) -> Batch:
     positions: list[int] = []
     places: list[int] = []
     last: list[int] = []
+    adapters: list[tuple[str | None, int]] = []
     for index, row in enumerate(rows):
         new = row.tokens[-1:] or row.suffix
         start, place = len(row.prefix or ()) + row.fill, index * cache.length + row.fill
@@ -100,8 +104,10 @@ def advance(rows: list[Row], cache: RowCache, device: str) -> Batch:
         positions += range(start, start + len(new))
         places += range(place, place + len(new))
         last.append(len(token_ids) - 1)
+        adapters.append((row.request.adapter, len(new)))
         row.fill += len(new)
-    return Batch(token_ids, positions, places, last, _step(rows, positions, cache, device))
+    step = _step(rows, positions, cache, device)
+    return Batch(token_ids, positions, places, last, adapters, step)
 
 
 def compact(rows: list[Row], gone: set[int], cache: RowCache) -> None:
@@ -125,7 +131,8 @@ def prefix_batch(prefix: Prefix, cache: RowCache, device: str) -> Batch:
         reach=len(prefix),
         prefill=prefix,
     )
-    return Batch(list(prefix.token_ids), positions, [], [], step)
+    adapters = [(prefix.adapter, len(prefix))]
+    return Batch(list(prefix.token_ids), positions, [], [], adapters, step)
 
 
 def _step(rows: list[Row], positions: list[int], cache: RowCache, device: str) -> Step:

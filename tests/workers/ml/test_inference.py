@@ -6,6 +6,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from tests.tiny_model import build_tiny_model
+from workers.ml.adapters import Adapters
 from workers.ml.inference import Inference, lean_forwards
 from workers.ml.loading import load_base
 
@@ -41,18 +42,18 @@ def test_a_lean_adapter_is_pefts_own(tiny_dir, precision, tolerance):
 
 def test_all_layers_of_a_plain_adapter_are_lean_and_none_of_another_kind(tiny_dir):
     plain = with_adapter(load_base(tiny_dir, precision="fp32").model)
-    assert len(lean_forwards(plain)) == 2 * 7
+    assert len(lean_forwards(plain, Adapters(plain))) == 2 * 7
     dora = with_adapter(load_base(tiny_dir, precision="fp32").model, use_dora=True)
-    assert lean_forwards(dora) == []
+    assert lean_forwards(dora, Adapters(dora)) == []
     with plain.disable_adapter():
-        assert lean_forwards(plain) == []
+        assert lean_forwards(plain, Adapters(plain)) == []
 
 
 @pytest.mark.parametrize("tokens", [1, 8, 40])
 def test_an_8bit_layer_computes_with_its_weights_and_unrounded_inputs(tiny_dir, tokens):
     model = load_base(tiny_dir, quantization="8bit", precision="bf16").model
     layer = model.model.layers[0].mlp.gate_proj
-    [forward] = [f for module, f in lean_forwards(model) if module is layer]
+    [forward] = [f for module, f in lean_forwards(model, Adapters(model)) if module is layer]
     x = torch.randn(1, tokens, 64, generator=torch.Generator().manual_seed(tokens)).bfloat16()
     scale = layer.state.SCB if layer.state.SCB is not None else layer.weight.SCB
     exact = x.float() @ (layer.weight.data.float() * scale.view(-1, 1) / 127).t()
@@ -63,7 +64,7 @@ def test_an_8bit_layer_computes_with_its_weights_and_unrounded_inputs(tiny_dir, 
 def test_a_4bit_layer_computes_as_bitsandbytes_does(tiny_dir, tokens):
     model = load_base(tiny_dir, quantization="4bit", precision="fp32").model
     layer = model.model.layers[0].mlp.gate_proj
-    [forward] = [f for module, f in lean_forwards(model) if module is layer]
+    [forward] = [f for module, f in lean_forwards(model, Adapters(model)) if module is layer]
     x = torch.randn(1, tokens, 64, generator=torch.Generator().manual_seed(tokens))
     torch.testing.assert_close(forward(x), layer(x), atol=1e-4, rtol=1e-4)
 
