@@ -38,6 +38,9 @@ class Spec:
     resume: str | None = None
     rows: str | None = None
     """JSONL of the rows that earlier attempts left: {"row", "data"}."""
+    processes: int = 1
+    """How many do the work together, on a device each; `rank` is the number of this one."""
+    rank: int = 0
 
 
 @dataclass
@@ -51,7 +54,10 @@ class Context:
         self.params = self.spec.params
         self.inputs = {name: Path(path) for name, path in self.spec.inputs.items()}
         self.workdir = Path(self.spec.workdir)
-        self.out = self.workdir / "out"
+        self.rank, self.processes = self.spec.rank, self.spec.processes
+        self.meeting = self.workdir / "meeting"
+        # Only the first one's is kept.
+        self.out = self.workdir / (f"out-{self.rank}" if self.rank else "out")
         self.out.mkdir(parents=True, exist_ok=True)
         self.resume = Path(self.spec.resume) if self.spec.resume else None
         self.device = self.spec.device

@@ -15,10 +15,13 @@ from workers.ml import memory
 from workers.ml.checkpointing import random_state, set_random_state
 from workers.ml.lower import LowerStates
 from workers.ml.module import TrainingModule
-from workers.ml.outofmemory import memory_class, memory_failure
+from workers.ml.outofmemory import memory_class
+from workers.ml.parallel import ALONE, World
 from workers.ml.sizing import Sizing
 
 Done = TypeVar("Done")
+
+CLASSES = (None, "oom_host", "oom_gpu")
 
 AT_LAST = (
     "Use quantization '8bit' or '4bit', a shorter max_length, fewer lora.layers, a smaller base "
@@ -68,7 +71,9 @@ class Thrift:
 
 class Healing:
     """Does pieces of work, and again with more `thrift` as long as memory runs out in them. What
-    it comes to is written into `resolved`, hence into checkpoints and the result."""
+    it comes to is written into `resolved`, hence into checkpoints and the result. In a `world` of
+    several ranks all do so together, whichever lacks memory; where they share the base's weights
+    they can't, as the others wait in the midst of a pass for the one that lacks it."""
 
     def __init__(
         self,
@@ -79,8 +84,9 @@ class Healing:
         reporter: Teller,
         device: str,
         resolved: dict[str, Any],
+        world: World = ALONE,
     ) -> None:
-        self.module, self.sizing = module, sizing
+        self.module, self.sizing, self.world = module, sizing, world
         self.reporter, self.device, self.resolved = reporter, device, resolved
         self.began = memory.used(device)
         self.adopt(thrift)
@@ -95,26 +101,32 @@ class Healing:
         self.resolved.update(vars(thrift))
 
     def run(self, work: Callable[[], Done], *, examples: int, step: int) -> Done:
-        """`work()`, which begins anew whenever it is called, on as many `examples`."""
+        """`work()`, which begins anew whenever it is called, on as many `examples`, and in which
+        no rank waits for another."""
         random = random_state()
         while True:
+            klass = None
             try:
-                return work()
+                done = work()
             except Exception as error:
-                failure = memory_failure(error, f"step {step}")
-                if failure is None:
+                klass = memory_class(error)
+                if klass is None or self.world.sharded:
                     raise
+            klass = self._of_any_rank(klass)
+            if klass is None:
+                return done
             # Here the error is gone, and with it the frames that held what filled the memory.
             memory.give_back(self.device)
             set_random_state(random)
-            self._spare(failure, examples, step)
+            self._spare(klass, int(self.world.largest(examples)), step)
 
     def keep_lower(self, compute: Callable[[], LowerStates], size: int) -> None:
         """Keep what the lower layers give, computed in groups of `size`, if memory allows it."""
         lower = None
         with full_memory_passed_over():
             lower = compute()
-        if lower is None:
+        if not self.world.smallest(lower is not None):
+            lower = None  # what is computed elsewhere too would be of no use
             memory.give_back(self.device)
             message = "no memory to keep what the lower layers give: they run in every step"
             self.reporter.event(message, level="warning")
@@ -130,12 +142,15 @@ class Healing:
         peak = max(0, memory.peak(self.device) - self.began)
         self.reporter.memory(**vars(need), fitted=fitted, peak_bytes=0 if fitted is None else peak)
 
-    def _spare(self, failure: JobFailure, examples: int, step: int) -> None:
+    def _of_any_rank(self, klass: str | None) -> str | None:
+        return CLASSES[int(self.world.largest(CLASSES.index(klass)))]
+
+    def _spare(self, klass: str, examples: int, step: int) -> None:
         before, after = self.thrift, self.thrift.more(examples)
         self.tell(fitted=False)
         if after is None:
             raise JobFailure(
-                failure.klass,
+                klass,
                 f"Memory did not suffice for step {step}, not even with {before}. {AT_LAST}",
             )
         self.adopt(after)

@@ -68,14 +68,20 @@ def resolve_precision(precision: str, device: str) -> torch.dtype:
 
 
 def load_base(
-    model_dir: Path, *, quantization: str = "none", precision: str = "auto", device: str = "cpu"
+    model_dir: Path,
+    *,
+    quantization: str = "none",
+    precision: str = "auto",
+    device: str = "cpu",
+    placement: str | None = None,
 ) -> LoadedModel:
-    """The model in evaluation mode, on its device. JobFailure (config) says what is wrong."""
+    """The model in evaluation mode, on its device, or first on another, its `placement`. JobFailure
+    (config) says what is wrong."""
     _refuse_hostile(check_model_directory, model_dir)
     dtype = resolve_precision(precision, device)
     options = {
         "dtype": dtype,
-        "device_map": {"": device},
+        "device_map": {"": placement or device},
         **loading_options(quantization, dtype),
     }
     model = _from_pretrained(model_dir, options).eval()

@@ -2,12 +2,13 @@
 
 Knows token ids and a model with an adapter; no text, no dataset format, no job. What it reports
 goes to a `Reporter`, which the job's context satisfies. What is learned depends on the examples,
-the plan and the number of threads alone: not on the clock, on kills, or on memory that ran out.
+the plan and the numbers of threads and of ranks alone: not on the clock, on kills, or on memory
+that ran out. Of several ranks (`workers.ml.parallel`) the first reports, saves and hears wishes.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from peft import PeftModel
+from torch import Tensor
 
 from core.errors import JobFailure
 from core.failpoints import failpoint
@@ -32,7 +34,8 @@ from workers.ml.lora import trainable_parameters
 from workers.ml.lower import LowerStates, has_room
 from workers.ml.module import TrainingModule
 from workers.ml.optimisation import make_optimizer, make_schedule
-from workers.ml.packing import Example, Group, groups_of
+from workers.ml.packing import Example, Group, groups_of, pack
+from workers.ml.parallel import ALONE, World
 from workers.ml.sizing import Sizing
 
 
@@ -84,10 +87,12 @@ class Training:
         reporter: Reporter,
         device: str,
         resolved: dict[str, Any] | None = None,
+        world: World = ALONE,
     ) -> None:
         self.model, self.examples, self.validation = model, examples, validation
         self.plan, self.sizing, self.reporter, self.device = plan, sizing, reporter, device
         self.resolved = {} if resolved is None else resolved
+        self.world = world
         self.batches_per_epoch = math.ceil(len(examples) / plan.batch_size)
         self.total_steps = max(1, math.ceil(plan.epochs * self.batches_per_epoch))
         self.position, self.best = Position(), None
@@ -111,10 +116,12 @@ class Training:
             total_steps=self.total_steps,
         )
         inner = TrainingModule(self.model)
-        # The base model lies on its device already, in 8 bit perhaps: it must not be moved.
-        self.module, self.optimizer = self.accelerator.prepare(
-            inner, optimizer, device_placement=[False, True]
+        # The base model lies on its device already, in 8 bit perhaps: it must not be moved. Nor is
+        # it wrapped in DDP: the sum of the gradients is ours, once a step.
+        self.module = self.accelerator.prepare_model(
+            inner, device_placement=False, evaluation_mode=True
         )
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer, device_placement=True)
         self.parts = {"optimizer": self.optimizer, "schedule": self.schedule}
         if self.accelerator.scaler is not None:
             self.parts["scaler"] = self.accelerator.scaler
@@ -125,17 +132,18 @@ class Training:
             reporter=self.reporter,
             device=self.device,
             resolved=self.resolved,
+            world=self.world,
         )
 
     def _keep_lower_states(self) -> None:
         """Where only the last layers are adapted, and there is room, the others run once. A resumed
         run does as it did at first, in groups of the same size: to the last bit."""
-        plan, size = self.plan, self.plan.lower_cache
+        plan, size = self.plan, 0 if self.world.sharded else self.plan.lower_cache
         if size is None:
             room = has_room(
                 self.model, self.examples, share_prefix=plan.share_prefix, device=self.device
             )
-            size = plan.micro_batch if room else 0
+            size = plan.micro_batch if self.world.smallest(room) else 0
         if size:
             groups = self._groups(self.examples, size)
             self.healing.keep_lower(lambda: self._lower_states(groups), size)
@@ -186,13 +194,20 @@ class Training:
     def step(self, batch: list[Example]) -> float:
         """One optimizer step; returns the mean loss of a token.
 
-        The gradient is that of the batch's mean token loss, however it is cut into groups.
+        The gradient is that of the batch's mean token loss, however it is cut into groups and
+        divided over the ranks.
         """
         start = time.monotonic()
         self.module.train()
-        total, tokens = self.healing.run(
-            lambda: self._gradients(batch), examples=len(batch), step=self.position.step + 1
+        self.world.seed(self.plan.seed, self.position.step)
+        share, labels = self.world.share(batch), _labels(batch)
+        done = self.healing.run(
+            lambda: self._gradients(share, labels),
+            examples=len(share),
+            step=self.position.step + 1,
         )
+        total, tokens = self.world.sum(*done)
+        self.world.sum_gradients(self.parameters)
         self.grad_norm = float(
             self.accelerator.clip_grad_norm_(self.parameters, self.plan.max_grad_norm)
         )
@@ -201,22 +216,32 @@ class Training:
         if not self.accelerator.optimizer_step_was_skipped:
             self.schedule.step()
         self.optimizer.zero_grad()
-        mean = total / _labels(batch)
-        self._count(batch, tokens, mean, time.monotonic() - start)
+        mean = total / labels
+        self._count(batch, int(tokens), mean, time.monotonic() - start)
         return mean
 
-    def _gradients(self, batch: list[Example]) -> tuple[float, int]:
-        """Forward and backward of every group; returns the sum of the losses, and the tokens."""
+    def _gradients(self, share: Sequence[Example], labels: int) -> tuple[float, int]:
+        """Forward and backward of every group, for a batch of so many `labels`; returns the sum of
+        the losses, and the tokens."""
         self.optimizer.zero_grad()  # what an earlier try left
-        labels, tokens = _labels(batch), 0
+        tokens = 0
         total = torch.zeros((), device=self.device)
-        for group in self._groups(batch):
+        groups = self._groups(share)
+        idle = self.world.idle(len(groups))
+        for group in groups:
             loss, _ = self.module(group.to(self.device))
             failpoint("train.step", at=self.position.step + 1, oom=torch.OutOfMemoryError)
             self.accelerator.backward(loss / labels)
             total += loss.detach()
             tokens += group.tokens
+        for loss in self._idle(idle):
+            self.accelerator.backward(0 * loss)
         return total.item(), tokens
+
+    def _idle(self, passes: int) -> Iterator[Tensor]:
+        """Passes that the other ranks need and that count for nothing."""
+        for _ in range(passes):
+            yield self.module(pack(self.examples[:1]).to(self.device))[0]
 
     def _groups(self, batch: Sequence[Example], size: int | None = None) -> list[Group]:
         micro_batch = size or self.healing.thrift.micro_batch
@@ -269,9 +294,12 @@ class Training:
         if not self.validation:
             return None
         self.module.eval()
-        mean = self.healing.run(
-            self._validation_loss, examples=len(self.validation), step=self.position.step
+        share = self.world.share(self.validation)
+        done = self.healing.run(
+            lambda: self._validation_loss(share), examples=len(share), step=self.position.step
         )
+        total, labels = self.world.sum(*done)
+        mean = total / labels
         self.reporter.metric(self.position.step, validation_loss=mean)
         stopping = self.plan.early_stopping or EarlyStopping()
         if self.position.judge(mean, min_delta=stopping.min_delta):
@@ -279,20 +307,28 @@ class Training:
         return mean
 
     @torch.no_grad()
-    def _validation_loss(self) -> float:
+    def _validation_loss(self, share: Sequence[Example]) -> tuple[float, int]:
+        """The sum of the labels' losses, and their number."""
         total, labels = 0.0, 0
-        for group in self._groups(self.validation):
+        groups = self._groups(share)
+        idle = self.world.idle(len(groups))
+        for group in groups:
             loss, count = self.module(group.to(self.device))
             total, labels = total + loss.item(), labels + count
             if self.reporter.stop_requested() == "cancel":
                 self.reporter.check()
-        return total / labels
+        for _ in self._idle(idle):
+            pass
+        return total, labels
 
     def _worsening(self) -> bool:
         stopping = self.plan.early_stopping
         return stopping is not None and self.position.without_gain >= stopping.patience
 
     def _save(self, validation_loss: float | None = None) -> None:
+        if not self.world.leads:
+            return
+
         def write(directory: Path) -> None:
             write_state(
                 directory,
@@ -325,7 +361,7 @@ class Training:
             "train_seconds": round(position.seconds, 3),
             "examples_per_second": position.examples / max(position.seconds, 1e-9),
             "tokens_per_second": position.tokens / max(position.seconds, 1e-9),
-            "peak_memory_bytes": memory.peak(self.device),
+            "peak_memory_bytes": int(self.world.largest(memory.peak(self.device))),
         }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from core.errors import JobFailure
-from workers.ml import hyperparameters, lora, memory
+from workers.ml import hyperparameters, lora, memory, parallel
 from workers.ml.card import write_card
 from workers.ml.checkpointing import read_resolved
 from workers.ml.continuing import Start
@@ -17,7 +17,9 @@ from workers.ml.healing import Thrift
 from workers.ml.hyperparameters import TrainSettings
 from workers.ml.loading import LoadedModel, load_base
 from workers.ml.packing import Example
+from workers.ml.parallel import World
 from workers.ml.prompts import PromptTemplate
+from workers.ml.sharding import must_shard, shard
 from workers.ml.sizing import ACTIVATION_SHARE, Sizing
 from workers.ml.training import Plan, Training
 
@@ -25,8 +27,14 @@ VALIDATION_LIMIT = 256  # examples; the loss of more would only cost time
 
 
 def run(ctx) -> dict[str, Any]:
-    """Returns the figures and every resolved setting; the adapter lies in `ctx.out/"adapter"`."""
+    """Returns the figures and every resolved setting; the adapter lies in `ctx.out/"adapter"`.
+
+    Every rank of a training on several devices runs it; the first alone saves the adapter.
+    """
     settings = TrainSettings.from_params(ctx.params)
+    world = parallel.join(ctx.rank, ctx.processes, meeting=ctx.meeting, device=ctx.device)
+    if must_shard(ctx.inputs["model"], world, quantization=settings.quantization):
+        world = replace(world, sharded=True)
     dataset = read_dataset(ctx.inputs["dataset"])
     template = choose_template(settings, ctx.params, dataset)
     loaded = load_base(
@@ -34,7 +42,11 @@ def run(ctx) -> dict[str, Any]:
         quantization=settings.quantization,
         precision=settings.precision,
         device=ctx.device,
+        placement="cpu" if world.sharded else None,
     )
+    if world.sharded:
+        shard(loaded.model, world)
+        ctx.event(f"the base's weights are divided over {world.size} devices")
     ctx.check()
     ctx.event(
         f"base model loaded: {loaded.quantized_layers} layers quantised "
@@ -47,7 +59,9 @@ def run(ctx) -> dict[str, Any]:
     if start is not None:
         settings = start.fit(settings, ctx.params.get("lora") or {}, loaded.model)
     resolved = read_resolved(ctx.resume) if ctx.resume else resolve(settings, loaded, train)
-    sizing = measure(settings, resolved, loaded, train, ceiling=ctx.params.get("memory_ceiling"))
+    resolved["processes"] = world.size
+    ceiling = ctx.params.get("memory_ceiling")
+    sizing = measure(settings, resolved, loaded, train, ceiling=ceiling, world=world)
     be_sparing(ctx, settings, resolved, sizing)
     ctx.event(f"{len(train)} examples to train on, {len(validation)} to validate", **resolved)
 
@@ -62,6 +76,7 @@ def run(ctx) -> dict[str, Any]:
         reporter=ctx,
         device=ctx.device,
         resolved=resolved,
+        world=world,
     )
     if ctx.resume:
         training.resume(ctx.resume)
@@ -79,7 +94,8 @@ def run(ctx) -> dict[str, Any]:
         "validation_examples": len(validation),
         **figures,
     }
-    save_adapter(ctx, model, template, dataset, settings, result)
+    if world.leads:
+        save_adapter(ctx, model, template, dataset, settings, result)
     return result
 
 
@@ -155,6 +171,7 @@ def measure(
     train: Sequence[Example],
     *,
     ceiling: int | None,
+    world: World,
 ) -> Sizing:
     """What groups of these examples take, and how much they may."""
     layers = resolved["lora"]["layers"]
@@ -164,7 +181,7 @@ def measure(
         layers=loaded.model.config.num_hidden_layers if layers == "all" else layers,
         itemsize=loaded.dtype.itemsize,
         share_prefix=shares_prefix(settings),
-        budget=ACTIVATION_SHARE * memory.available(loaded.device),
+        budget=ACTIVATION_SHARE * world.room(memory.available(loaded.device)),
         ceiling=ceiling,
     )
 
@@ -173,7 +190,7 @@ def be_sparing(ctx, settings: TrainSettings, resolved: dict[str, Any], sizing: S
     """Resolve micro_batch and gradient_checkpointing: by the room there is, and by what has been
     too much before, in this job or in another on such a device."""
     micro, checkpointing = hyperparameters.auto_memory(
-        settings.batch_size,
+        -(-settings.batch_size // resolved["processes"]),
         sizing.fits,
         micro_batch=resolved["micro_batch"],
         checkpointing=resolved["gradient_checkpointing"],
