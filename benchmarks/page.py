@@ -143,12 +143,10 @@ def runs(found: Found) -> str:
 
 
 def versions(figures: dict[str, Any]) -> str:
-    """Of all contestants, each once."""
-    named = {
-        f"{name} {number}"
-        for about in figures.get("about", {}).values()
-        for name, number in about["versions"].items()
-    }
+    """Ours and those of all contestants, each once."""
+    told = [about["versions"] for about in figures.get("about", {}).values()]
+    every = [figures["versions"], *told]
+    named = {f"{name} {number}" for one in every for name, number in one.items()}
     return ", ".join(sorted(named))
 
 

@@ -5,15 +5,18 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 RESULTS = Path(__file__).parent / "results"
 
 
 def write(name: str, figures: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
-    whole = {**figures, "machine": machine(), "commit": commit(), "date": today()}
+    about = {"machine": machine(), "versions": versions(), "commit": commit(), "date": today()}
+    whole = figures | about
     text = json.dumps(whole, ensure_ascii=False, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
@@ -32,6 +35,10 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
     }
+
+
+def versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
 
 
 def commit() -> str:

@@ -41,10 +41,9 @@ def main():
     while turns.wait():
         batch = list(islice(prompts, told["batch"]))
         began = time.perf_counter()
-        with torch.inference_mode():
-            done = model.generate_batch(
-                batch, generation_config=sampling, continuous_batching_config=batching
-            )
+        done = model.generate_batch(
+            batch, generation_config=sampling, continuous_batching_config=batching
+        )
         seconds = time.perf_counter() - began
         if len(done) < len(batch) or any(one.error for one in done.values()):
             raise SystemExit("continuous batching lost requests")

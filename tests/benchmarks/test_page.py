@@ -12,7 +12,8 @@ from benchmarks.page import DOCS, GOALS, NOT_YET, render, results
 
 RUN = {
     "machine": {"cpu": "Some CPU", "cores": 2, "memory_gib": 8},
-    "about": {"ours": {"versions": {"torch": "9.9"}}, "peer": {"versions": {"torch": "9.9"}}},
+    "versions": {"torch": "9.9"},
+    "about": {"ours": {"versions": {"torch": "9.9"}}, "peer": {"versions": {"trl": "8.8"}}},
     "commit": "abc",
     "date": "2026-01-02",
 }
@@ -51,7 +52,7 @@ def test_a_row_shows_figures_ratio_spread_ideal_and_aim():
 
 def test_a_run_is_shown_with_machine_versions_commit_and_date():
     page, _ = render({("training", "smollm2-135m"): training_run()})
-    run = "| 2 cores Some CPU, 8 GiB | torch 9.9 | abc | 2026-01-02 |"
+    run = "| 2 cores Some CPU, 8 GiB | torch 9.9, trl 8.8 | abc | 2026-01-02 |"
     assert f"| training | smollm2-135m {run}" in page
 
 
