@@ -17,8 +17,9 @@ from benchmarks.peers.turns import Turns
 def main() -> None:
     import torch
 
-    from workers.ml.engine import Engine, common_prefix
+    from workers.ml.engine import Engine
     from workers.ml.loading import load_adapter, load_base
+    from workers.ml.prefixes import common_prefix
     from workers.ml.rows import Request
     from workers.ml.sampling import Sampling
 
