@@ -111,12 +111,16 @@ class Storage:
                 self.fs.put_file(str(source), target)
             return
         Path(target).parent.mkdir(parents=True, exist_ok=True)
-        staged = f"{target}.{uuid.uuid4().hex}.part"
-        if move:
-            shutil.move(source, staged)
-        else:
-            shutil.copyfile(source, staged)
-        Path(staged).replace(target)
+        staged = Path(f"{target}.{uuid.uuid4().hex}.part")
+        try:
+            if move:
+                shutil.move(source, staged)
+            else:
+                shutil.copyfile(source, staged)
+            staged.replace(target)
+        except BaseException:  # a disk that is full gets its room back
+            staged.unlink(missing_ok=True)
+            raise
 
     def put_tree(self, source: Path, key: str, *, move: bool = False) -> None:
         """Store each file below a folder."""

@@ -1,6 +1,10 @@
 """Bytes under keys, on a disk and in S3: whole or not there, and never outside of the root."""
 
+import errno
 import multiprocessing
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,27 @@ def test_what_is_put_is_read_again(storage: Storage, tmp_path: Path) -> None:
         storage.open("a/b/c")
     with pytest.raises(NotFound):
         storage.fetch("a/b/c", tmp_path / "t")
+
+
+def test_a_file_that_finds_no_room_leaves_no_part_of_it(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 100_000)
+    storage = Storage(f"file://{tmp_path / 'storage'}")
+    with largest_file(50_000), pytest.raises(OSError) as error:
+        storage.put(source, "a/b")
+    assert error.value.errno == errno.EFBIG
+    assert [path for path in (tmp_path / "storage").rglob("*") if path.is_file()] == []
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file of this process grows beyond that."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_tree_arrives_whole_and_a_change_in_it_is_found(storage: Storage, tmp_path: Path) -> None:
