@@ -25,7 +25,7 @@ BENCHES = (
 GOALS = {
     1: ("training examples/s against the classic script", "training"),
     2: ("training examples/s against TRL", "training"),
-    3: ("an 8-bit step against a bf16 step; against peft + bitsandbytes", "training"),
+    3: ("an 8-bit step against one that is not; against peft + bitsandbytes", "training"),
     4: ("weights against peft bf16; growth while training against the classic script", "memory"),
     5: ("requests/s of a batch against transformers", "inference"),
     6: ("requests/s of a batch against vLLM", "inference"),
@@ -42,11 +42,12 @@ HEAD = """# Performance
 Each goes on where it was stopped.
 
 In a row both sides did the same work in turns (A B A B …) on the same machine, with the same
-weights, dtype and number of threads. A ratio is the median of the rounds' own ratios; the spread,
-the lowest and the highest of them, with the number of rounds. The ideal is what the products with
-weights alone would give (`benchmarks/training/costs.py`, `benchmarks/inference/costs.py`): 1.00
-where the peer saves the same work. The aims are those of [GOALS.md](GOALS.md). Goal 9 is measured
-in process; over HTTP it will be measured once the API serves chat.
+weights, number of threads and dtype: bf16 where the CPU computes in it, else fp32. A ratio is the
+median of the rounds' own ratios; the spread, the lowest and the highest of them, with the number of
+rounds. The ideal is what the products with weights alone would give
+(`benchmarks/training/costs.py`, `benchmarks/inference/costs.py`): 1.00 where the peer saves the
+same work. The aims are those of [GOALS.md](GOALS.md). Goal 9 is measured in process; over HTTP it
+will be measured once the API serves chat.
 
 Peers are installed from packages into environments of their own
 (`benchmarks/peers/requirements/`) and given their best settings first: TRL its packing, PEFT its

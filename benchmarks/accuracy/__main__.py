@@ -3,9 +3,9 @@
     python -m benchmarks.accuracy FOLDER [--model NAME] [--seeds 3] [--splits test,strict]
                                          [--epochs E] [--minutes M]
 
-Ours on an 8-bit and on a bf16 base, TRL at equal epochs, and the base asked with no and with three
-examples; `strict` is the split in which no query's template occurs in training. A finished cell is
-kept, so the same command goes on; `--minutes`: no cell begins later than that. Writes
+Ours on an 8-bit base and on one that is not quantised, TRL at equal epochs, and the base asked with
+no and with three examples; `strict` is the split in which no query's template occurs in training. A
+finished cell is kept, so the same command goes on; `--minutes`: no cell begins later. Writes
 benchmarks/results/accuracy-NAME.json.
 """
 
@@ -31,9 +31,9 @@ FOLDER = Path(".tuneyard/bench/accuracy")
 AIMS = {"smollm2-135m": 0.75, "qwen2.5-coder-0.5b": 0.85}
 SEEDS = {"qwen2.5-coder-0.5b": 1}  # else 3
 PAIRS = (
-    ("ours-8bit", "ours-bf16"),
-    ("ours-8bit", "trl-bf16"),
-    ("ours-bf16", "trl-bf16"),
+    ("ours-8bit", "ours-full"),
+    ("ours-8bit", "trl-full"),
+    ("ours-full", "trl-full"),
     ("ours-8bit", "base-zero-shot"),
     ("ours-8bit", "base-three-shot"),
 )

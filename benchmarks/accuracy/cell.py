@@ -8,6 +8,7 @@ was stopped goes on from its last checkpoint, but TRL's begins anew. Leaves `row
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,8 @@ def train_trl(told: dict[str, Any], inputs: dict[str, Path], folder: Path) -> Pa
     if not (folder / "trained.json").exists():
         given = beginning(settings(told), inputs, folder / "beginning")
         command = [str(python_of("hf")), str(PEERS / "trl_train.py")]
-        subprocess.run([*command, json.dumps(given | {"out": str(adapter)})], check=True)
+        more = {"out": str(adapter), "threads": len(os.sched_getaffinity(0))}
+        subprocess.run([*command, json.dumps(given | more)], check=True)
         shutil.copy(folder / "beginning/prompt.json", adapter)
         write(folder / "trained.json", given)
     return adapter

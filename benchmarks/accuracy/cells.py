@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-# In what precision a method's base model lies; None: nothing is trained.
-TRAINED = {"ours-8bit": "8bit", "ours-bf16": "none", "trl-bf16": "none"}
+# How the base model of a method is quantised; `full`: not at all, in the dtype of the machine.
+TRAINED = {"ours-8bit": "8bit", "ours-full": "none", "trl-full": "none"}
 BASE = ("base-zero-shot", "base-three-shot")
 SPLITS = {"test": "split", "strict": "query_split"}  # the field of a row that says where it is
 

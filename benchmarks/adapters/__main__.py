@@ -3,7 +3,7 @@ batches, in turns.
 
     python -m benchmarks.adapters FOLDER [--model NAME] [--rounds 5] [--minutes M]
 
-A turn is 64 questions of GeoQuery with the schema in the prompt, greedy, bf16. `ours-1` and
+A turn is 64 questions of GeoQuery with the schema in the prompt, greedy. `ours-1` and
 `ours-16` keep an engine whose adapters have computed their prefixes; `ours-16-cold` computes all 16
 in each turn. Goes on where it was stopped; writes benchmarks/results/adapters-NAME.json.
 """

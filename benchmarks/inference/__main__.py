@@ -47,7 +47,7 @@ def main() -> None:
     rows = conclude(outcome, comparisons(material, outcome, options.batch))
     about = {"model": options.model, "batch": players.batch, "peer_batch": players.peer_batch}
     about["tuned"] = tuned
-    about["tokens"] = lengths(outcome.median("ours-bf16", "tokens_a_request"), material)
+    about["tokens"] = lengths(outcome.median("ours-adapter", "tokens_a_request"), material)
     record.write(name, about | {"comparisons": rows, **asdict(outcome)})
     forget(name)
     print(table(rows))
@@ -55,7 +55,7 @@ def main() -> None:
 
 def chosen(players: Players, peers: Sequence[str], tuned: dict[str, int]) -> list[Contestant]:
     found = [
-        players.ours("ours-bf16"),
+        players.ours("ours-adapter"),
         players.ours("ours-8bit", quantization="8bit"),
         players.ours("ours-merged", merged=True),
     ]
@@ -100,11 +100,11 @@ def comparisons(material: Material, outcome: Outcome, batch: int) -> Iterator[Co
     ours saves: there the cost model sees no difference."""
     whole = ideal(material, outcome, batch)
     wanted = [
-        (5, "ours-bf16", "hf-adapter", whole, max(3.0, 0.75 * whole)),
+        (5, "ours-adapter", "hf-adapter", whole, max(3.0, 0.75 * whole)),
         (5, "ours-merged", "hf-merged", whole, max(3.0, 0.75 * whole)),
         (5, "ours-8bit", "hf-8bit", whole, max(3.0, 0.75 * whole)),
         (5, "ours-merged", "hf-continuous", 1.0, None),
-        (6, "ours-bf16", "vllm", 1.0, 1.0),
+        (6, "ours-adapter", "vllm", 1.0, 1.0),
         (7, "ours-8bit", "llama-cpp-python", 1.0, 3.0),
         (7, "ours-8bit", "llama-server", 1.0, 1.0),
         (7, "ours-merged", "llama-server", 1.0, None),
@@ -119,7 +119,7 @@ def ideal(material: Material, outcome: Outcome, batch: int) -> float:
     from transformers import AutoConfig
 
     sizes = Sizes.of(AutoConfig.from_pretrained(material.model))
-    given = lengths(outcome.median("ours-bf16", "tokens_a_request"), material)
+    given = lengths(outcome.median("ours-adapter", "tokens_a_request"), material)
     whole = costs.whole_prompts(**given).operations(sizes)
     return whole / costs.ours(**given, batch=batch).operations(sizes)
 

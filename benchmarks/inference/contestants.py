@@ -10,6 +10,7 @@ from benchmarks.contest import Contestant
 from benchmarks.inference.material import MAX_NEW_TOKENS, Material, gguf
 from benchmarks.peers import llama_build
 from benchmarks.peers.environments import home_of, python_of
+from benchmarks.precision import native
 
 PEERS = Path(__file__).parent.parent / "peers"
 FIGURE = "requests_per_second"
@@ -72,7 +73,7 @@ class Players:
             "model": str(material.merged if merged else material.model),
             "adapter": None if merged else str(material.adapter),
             "prompts": str(material.prompts),
-            "precision": "bf16",
+            "precision": native(),
             "quantization": quantization,
             "batch": self.batch,
             "max_new_tokens": MAX_NEW_TOKENS,

@@ -20,6 +20,7 @@ from benchmarks.contest import Contestant, contest, forget
 from benchmarks.inference.contestants import PEERS, Players
 from benchmarks.inference.material import prepare
 from benchmarks.peers.environments import python_of
+from benchmarks.precision import native
 
 QUESTIONS = 4  # a turn
 LOOKUP = 10  # tokens, as transformers' documentation has it
@@ -68,7 +69,7 @@ def contestants(told: dict, answers: Path) -> Iterator[Contestant]:
 def comparisons() -> Iterator[Comparison]:
     each = {"figure": "requests_per_second", "unit": "requests/s, one at a time"}
     for precision in PRECISIONS:
-        ours, goal = f"ours-{precision}", precision == "bf16"
+        ours, goal = f"ours-{precision}", precision == native()
         yield Comparison(9, ours, f"greedy-{precision}", aim=1.6 if goal else None, **each)
         yield Comparison(9, ours, f"lookup-{precision}", aim=1.1 if goal else None, **each)
 

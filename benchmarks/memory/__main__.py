@@ -2,8 +2,9 @@
 
     python -m benchmarks.memory FOLDER [--model NAME] [--rounds 3] [--minutes M]
 
-The contestants of goals 1 to 3 on the same material, each sampled from outside while it steps. Goes
-on where it was stopped; writes benchmarks/results/memory-NAME.json.
+The contestants of goals 1 to 3 on the same material, each sampled from outside while it steps, in
+bf16 also where a CPU emulates it: memory is the same. Goes on where it was stopped; writes
+benchmarks/results/memory-NAME.json.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from benchmarks import record
 from benchmarks.comparison import Comparison, conclude, table
 from benchmarks.contest import Contestant, Outcome, contest, forget
+from benchmarks.precision import native
 from benchmarks.training.__main__ import Bench
 from benchmarks.training.costs import Sizes
 from benchmarks.training.material import Material, prepare
@@ -31,8 +33,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     options = parser.parse_args()
     material = prepare(options.model, options.folder, Path(".tuneyard/bench") / options.model)
-    bench = Bench(material, options.model)
-    tuned = bench.tune()
+    bench = Bench(material, options.model, "bf16")
+    tuned = Bench(material, options.model, native()).tune()
     contestants = [
         bench.ours("8bit"),
         bench.ours("bf16"),

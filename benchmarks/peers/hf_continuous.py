@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.generation import ContinuousBatchingConfig
 from turns import Turns
 
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 PAGE = 32  # tokens: small, so that most of the schema is shared
 
 
@@ -19,7 +20,7 @@ def main():
     told = json.loads(sys.argv[1])
     torch.set_num_threads(told["threads"])
     model = AutoModelForCausalLM.from_pretrained(
-        told["model"], dtype=torch.bfloat16, attn_implementation="sdpa"
+        told["model"], dtype=DTYPES[told["precision"]], attn_implementation="sdpa"
     ).eval()
     lines = Path(told["prompts"]).read_text(encoding="utf-8").splitlines()
     prompts = cycle([json.loads(line) for line in lines])

@@ -25,7 +25,7 @@ def main():
     prompts = cycle([{"prompt_token_ids": json.loads(line)} for line in lines])
     model = LLM(
         model=told["model"],
-        dtype="bfloat16",
+        dtype={"bf16": "bfloat16", "fp32": "float32"}[told["precision"]],
         enable_lora=True,
         max_lora_rank=16,
         max_loras=1,

@@ -23,6 +23,7 @@ from benchmarks import record
 from benchmarks.comparison import Comparison, conclude, table
 from benchmarks.contest import Contestant, contest, forget
 from benchmarks.peers.environments import python_of
+from benchmarks.precision import native
 from benchmarks.training import costs
 from benchmarks.training.gradients import difference
 from benchmarks.training.material import Material, prepare
@@ -38,7 +39,6 @@ KEEP_FREED_MEMORY = {
 }
 PEER_BATCH = {"qwen2.5-coder-0.5b": 8}
 FIGURE = "labels_per_second"
-PRECISIONS = ("bf16", "8bit")
 
 
 def main() -> None:
@@ -49,14 +49,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     options = parser.parse_args()
     material = prepare(options.model, options.folder, Path(".tuneyard/bench") / options.model)
-    bench = Bench(material, options.model)
+    bench = Bench(material, options.model, native())
     tuned = bench.tune()
     name = f"training-{options.model}"
     outcome = contest(
         name, bench.contestants(tuned), rounds=options.rounds, minutes=options.minutes
     )
-    rows = conclude(outcome, comparisons(material))
-    about = {"model": options.model, "batch": BATCH, "peer_batch": bench.peer_batch}
+    rows = conclude(outcome, comparisons(material, bench.dtype))
+    about = {
+        "model": options.model,
+        "dtype": bench.dtype,
+        "batch": BATCH,
+        "peer_batch": bench.peer_batch,
+    }
     about |= {"tuned": tuned, "tokens": lengths(material)}
     about["gradients"] = bench.gradients()
     record.write(name, about | {"comparisons": rows, **asdict(outcome)})
@@ -66,15 +71,15 @@ def main() -> None:
 
 
 class Bench:
-    """Contestants on one material. A precision: bf16, fp32, or 8bit (beside bf16)."""
+    """Contestants on one material, in `dtype` (bf16 or fp32) or on an 8-bit base beside it."""
 
-    def __init__(self, material: Material, model: str) -> None:
-        self.material, self.model = material, model
+    def __init__(self, material: Material, model: str, dtype: str) -> None:
+        self.material, self.model, self.dtype = material, model, dtype
         self.peer_batch = PEER_BATCH.get(model, BATCH)
 
     def contestants(self, tuned: dict[str, dict[str, Any]]) -> list[Contestant]:
         both = []
-        for precision in PRECISIONS:
+        for precision in (self.dtype, "8bit"):
             both += [
                 self.ours(precision),
                 self.peer("classic", precision, {}),
@@ -97,7 +102,7 @@ class Bench:
         return Contestant(f"{name}-{precision}", command, environment)
 
     def tune(self) -> dict[str, dict[str, Any]]:
-        """The fastest settings of each peer, in bf16: one turn each beside the others."""
+        """The fastest settings of each peer, not quantised: one turn each."""
         best = {}
         trl = trl_settings(self.material, self.peer_batch)
         plain = [{"micro_batch": rows} for rows in (2, 4, self.peer_batch)]
@@ -112,8 +117,8 @@ class Bench:
         speeds = []
         for number, settings in enumerate(choices):
             alone = f"tune-{self.model}-{name}-{number}"
-            outcome = contest(alone, [self.peer(name, "bf16", settings)], rounds=1)
-            speeds.append(outcome.median(f"{name}-bf16", FIGURE))
+            outcome = contest(alone, [self.peer(name, self.dtype, settings)], rounds=1)
+            speeds.append(outcome.median(f"{name}-{self.dtype}", FIGURE))
             print(f"{name} {settings}: {speeds[-1]:.1f} labels/s", file=sys.stderr, flush=True)
         return choices[speeds.index(max(speeds))]
 
@@ -129,7 +134,7 @@ class Bench:
             "model": str(material.model),
             "rows": str(material.rows),
             "adapter": str(material.adapter),
-            "precision": "bf16" if precision == "8bit" else precision,
+            "precision": self.dtype if precision == "8bit" else precision,
             "quantization": "8bit" if precision == "8bit" else "none",
             "batch": BATCH,
             "threads": len(os.sched_getaffinity(0)),
@@ -151,7 +156,7 @@ def trl_settings(material: Material, batch: int) -> tuple[dict[str, Any], ...]:
     return packed(2), packed(4), padded(4), padded(batch)
 
 
-def comparisons(material: Material) -> Iterator[Comparison]:
+def comparisons(material: Material, dtype: str) -> Iterator[Comparison]:
     from transformers import AutoConfig
 
     sizes = costs.Sizes.of(AutoConfig.from_pretrained(material.model))
@@ -159,15 +164,15 @@ def comparisons(material: Material) -> Iterator[Comparison]:
     padded = costs.classic(512).operations(sizes) / ours
     whole = costs.whole_rows(material.prefix, material.own).operations(sizes) / ours
     each = {"figure": FIGURE, "unit": "examples/s", "scale": 1 / material.labels}
-    for precision in PRECISIONS:
+    for precision in (dtype, "8bit"):
         one = f"ours-{precision}"
         yield Comparison(1, one, f"classic-{precision}", ideal=padded, aim=12, **each)
         yield Comparison(2, one, f"trl-{precision}", ideal=whole, aim=8, **each)
     step = {"figure": "seconds_a_label", "unit": "s an example", "scale": material.labels}
     step["lower"] = True
-    yield Comparison(3, "ours-8bit", "ours-bf16", ideal=1.0, aim=1.15, **step)
+    yield Comparison(3, "ours-8bit", f"ours-{dtype}", ideal=1.0, aim=1.15, **step)
     yield Comparison(3, "ours-8bit", "peft-8bit", ideal=1 / whole, aim=1.0, **step)
-    yield Comparison(3, "peft-8bit", "peft-bf16", ideal=1.0, **step)
+    yield Comparison(3, "peft-8bit", f"peft-{dtype}", ideal=1.0, **step)
 
 
 def lengths(material: Material) -> dict[str, float]:

@@ -39,7 +39,7 @@ def told(tmp_path, data):
         "data": str(data),
         "model": str(build_tiny_model(tmp_path / "model")),
         "split": "test",
-        "method": "ours-bf16",
+        "method": "ours-full",
         "seed": 1,
         "quantization": "none",
         "epochs": 1,
@@ -100,5 +100,5 @@ def test_trl_is_told_what_ours_resolves_and_begins_with_the_same_adapter(tmp_pat
 def test_the_base_comes_first_and_each_seed_trains_every_method():
     wanted = list(cells(["test"], 2))
     assert wanted[0] == Cell("test", "base-zero-shot", 0)
-    assert [one.method for one in wanted].count("trl-bf16") == 2
+    assert [one.method for one in wanted].count("trl-full") == 2
     assert len({one.name for one in wanted}) == len(wanted) == 8
