@@ -1,12 +1,13 @@
 """Puts a LoRA adapter (PEFT's format) on a base model and makes its linear layers quick to train.
 
 PEFT owns parameters, saving and loading. Training replaces the forward of PEFT's linear layers by
-one autograd node (`LoraLinear`): PEFT computes the low-rank products in fp32 beside a bf16 base and
-keeps several copies of the activations; here the masters stay fp32 and the products run in the
-activations' dtype, in place.
+one autograd node for those that share an input (`LoraLinears`): PEFT computes the low-rank products
+in fp32 beside a bf16 base and keeps several copies of the activations; here the masters stay fp32
+and the products run in the activations' dtype, in place, the narrow ones of all layers at once.
 """
 
-from types import MethodType
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from core.errors import JobFailure
 from workers.ml.hyperparameters import LoraSettings
 from workers.ml.quantization import dense_weight
+
+SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # usually with one input
 
 
 def attach_adapter(model: nn.Module, settings: LoraSettings, *, seed: int) -> PeftModel:
@@ -56,50 +59,93 @@ def speed_up(model: PeftModel) -> int:
     variant (DoRA, several adapters) keep PEFT's own."""
     replaced = 0
     for module in model.modules():
-        if isinstance(module, LoraLayer) and _is_plain(module):
-            module.forward = MethodType(_forward, module)
-            replaced += 1
+        plain = {name: child for name, child in module.named_children() if _is_plain(child)}
+        replaced += len(plain)
+        together = [[plain.pop(name) for name in names if name in plain] for names in SIBLINGS]
+        for layers in (*together, *([layer] for layer in plain.values())):
+            siblings = Siblings(layers)
+            for layer in layers:
+                layer.forward = partial(siblings.forward, layer)
     return replaced
 
 
-class LoraLinear(torch.autograd.Function):
-    """y = x W' + b + s (x A') B' as one node. x [T, in], W [out, in] (plain or quantised),
-    A [r, in], B [out, r]. Saves x and x A' alone; W gets no gradient and, where quantised, is
-    dequantised again in the backward pass rather than kept."""
+class Siblings:
+    """LoRA layers that are given one and the same tensor: whichever is asked first computes for
+    all, and their results wait until they are asked. Nothing is taken for granted of the model: a
+    layer that is given another tensor computes anew."""
+
+    def __init__(self, layers: Sequence[LoraLayer]) -> None:
+        self.layers = layers
+        self.given: Tensor | None = None
+        self.results: dict[LoraLayer, Tensor] = {}
+
+    def forward(self, layer: LoraLayer, x: Tensor, *args, **kwargs) -> Tensor:
+        if x is not self.given or layer not in self.results:
+            self.given, self.results = x, dict(zip(self.layers, self._all(x), strict=True))
+        result = self.results.pop(layer)
+        if not self.results:
+            self.given = None
+        return result
+
+    def _all(self, x: Tensor) -> Iterator[Tensor]:
+        names = [layer.active_adapters[0] for layer in self.layers]
+        named = list(zip(self.layers, names, strict=True))
+        flat = LoraLinears.apply(
+            x.reshape(-1, x.shape[-1]),
+            [layer.get_base_layer() for layer in self.layers],
+            [layer.scaling[name] for layer, name in named],
+            *(layer.lora_A[name].weight for layer, name in named),
+            *(layer.lora_B[name].weight for layer, name in named),
+        )
+        return (y.view(*x.shape[:-1], -1) for y in flat)
+
+
+class LoraLinears(torch.autograd.Function):
+    """y = x W' + b + s (x A') B' as one node for layers with the same input. x [T, in], of each
+    layer W [out, in] (plain or quantised), A [r, in], B [out, r]. Saves x and all x A' alone; W
+    gets no gradient and, where quantised, is dequantised again in the backward pass, not kept."""
 
     @staticmethod
-    def forward(ctx, x, layer, a, b, scaling):
-        a, b = a.to(x.dtype), (b * scaling).to(x.dtype)
+    def forward(ctx, x, layers, scalings, *masters):
+        a = torch.cat(masters[: len(layers)]).to(x.dtype)
+        b = [
+            (master * scaling).to(x.dtype)
+            for master, scaling in zip(masters[len(layers) :], scalings, strict=True)
+        ]
         low = x @ a.t()
-        out = torch.nn.functional.linear(x, dense_weight(layer, x.dtype), layer.bias)
-        out.addmm_(low, b.t())
-        ctx.save_for_backward(x, low, a, b)
-        ctx.layer, ctx.scaling = layer, scaling
-        return out
+        outs = []
+        for layer, low_i, b_i in zip(layers, _by_rank(low, b), b, strict=True):
+            out = nn.functional.linear(x, dense_weight(layer, x.dtype), layer.bias)
+            outs.append(out.addmm_(low_i, b_i.t()))
+        ctx.save_for_backward(x, low, a, *b)
+        ctx.layers, ctx.scalings = layers, scalings
+        return tuple(outs)
 
     @staticmethod
-    def backward(ctx, grad):
-        x, low, a, b = ctx.saved_tensors
-        grad_low = grad @ b
+    def backward(ctx, *grads):
+        x, low, a, *b = ctx.saved_tensors
+        grad_low = torch.cat([grad @ b_i for grad, b_i in zip(grads, b, strict=True)], dim=1)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad @ dense_weight(ctx.layer, grad.dtype)
-            grad_x.addmm_(grad_low, a)
-        grad_a = (grad_low.t() @ x).float()
-        grad_b = (grad.t() @ low).float().mul_(ctx.scaling)
-        return grad_x, None, grad_a, grad_b, None
+            grad_x = grad_low @ a
+            for grad, layer in zip(grads, ctx.layers, strict=True):
+                grad_x.addmm_(grad, dense_weight(layer, grad.dtype))
+        grad_a = _by_rank((grad_low.t() @ x).float(), b, dim=0)
+        grad_b = [
+            (grad.t() @ low_i).float().mul_(scaling)
+            for grad, low_i, scaling in zip(grads, _by_rank(low, b), ctx.scalings, strict=True)
+        ]
+        return grad_x, None, None, *grad_a, *grad_b
 
 
-def _forward(self, x: Tensor, *args, **kwargs) -> Tensor:
-    name = self.active_adapters[0]
-    a, b = self.lora_A[name].weight, self.lora_B[name].weight
-    flat = x.reshape(-1, x.shape[-1])
-    out = LoraLinear.apply(flat, self.get_base_layer(), a, b, self.scaling[name])
-    return out.view(*x.shape[:-1], -1)
+def _by_rank(joined: Tensor, b: Sequence[Tensor], dim: int = 1) -> tuple[Tensor, ...]:
+    return joined.split([b_i.shape[1] for b_i in b], dim=dim)
 
 
-def _is_plain(module: LoraLayer) -> bool:
-    if not isinstance(module.get_base_layer(), nn.Linear) or len(module.lora_A) != 1:
+def _is_plain(module: nn.Module) -> bool:
+    if not isinstance(module, LoraLayer) or len(module.lora_A) != 1:
+        return False
+    if not isinstance(module.get_base_layer(), nn.Linear):
         return False
     name = next(iter(module.lora_A))
     dropout = getattr(module.lora_dropout[name], "p", 0.0)

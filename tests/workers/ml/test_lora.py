@@ -1,6 +1,6 @@
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobFailure
@@ -58,3 +58,55 @@ def test_layers_that_the_model_lacks_are_refused(directory, wrong):
     with pytest.raises(JobFailure) as refused:
         attach(directory, **wrong)
     assert refused.value.klass == "config"
+
+
+def adapter_of_three():
+    """q, k and v (with a bias) below one parent; B is not zero."""
+    parent = torch.nn.Module()
+    for name, width in (("q_proj", 6), ("k_proj", 4), ("v_proj", 4)):
+        parent.add_module(name, torch.nn.Linear(8, width, bias=True))
+    torch.manual_seed(0)
+    config = LoraConfig(r=2, lora_alpha=6, target_modules=["q_proj", "k_proj", "v_proj"])
+    model = get_peft_model(parent, config)
+    for parameter in model.parameters():
+        parameter.data.normal_()
+    return model, model.get_base_model()
+
+
+def outputs_and_gradients(model, parent, *inputs):
+    q, k, v = parent.q_proj(inputs[0]), parent.k_proj(inputs[1]), parent.v_proj(inputs[2])
+    model.zero_grad()
+    (q.sum() + 2 * k.square().sum() + 3 * v.sin().sum()).backward()
+    return [q, k, v, *(p.grad for p in lora.trainable_parameters(model))]
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one input", "three inputs"])
+def test_siblings_give_what_each_layer_would_whatever_they_are_given(shared):
+    model, parent = adapter_of_three()
+    inputs = [torch.randn(5, 8, requires_grad=True) for _ in range(3)]
+    inputs = [inputs[0]] * 3 if shared else inputs
+    wanted = outputs_and_gradients(model, parent, *inputs)
+    wanted_inputs = [x.grad.clone() for x in inputs]
+    for x in inputs:
+        x.grad = None
+    assert lora.speed_up(model) == 3
+    found = outputs_and_gradients(model, parent, *inputs)
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+    for x, gradient in zip(inputs, wanted_inputs, strict=True):
+        torch.testing.assert_close(x.grad, gradient, rtol=1e-4, atol=1e-3)
+
+
+def test_siblings_with_one_input_are_one_node_and_keep_nothing_when_all_were_asked():
+    model, parent = adapter_of_three()
+    lora.speed_up(model)
+    x = torch.randn(1, 5, 8)
+    nodes = {
+        out.grad_fn.next_functions[0][0]
+        for out in (parent.q_proj(x), parent.k_proj(x), parent.v_proj(x))
+    }
+    assert len(nodes) == 1
+    siblings = parent.q_proj.forward.func.__self__
+    assert siblings.given is None and siblings.results == {}
+    assert not torch.equal(parent.q_proj(x), parent.q_proj(x + 1))
+    assert torch.equal(parent.q_proj(x), parent.q_proj(x))
