@@ -25,7 +25,10 @@ def up(
     host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the API; 0 takes a free one.")] = 8400,
     workers: Annotated[
-        int | None, typer.Option(help="Training workers. [default: one a GPU, 1 on a CPU]")
+        int | None,
+        typer.Option(
+            help="Training workers, which share the GPUs. [default: one a GPU, 1 on a CPU]"
+        ),
     ] = None,
 ) -> None:
     """Run the whole platform on this machine until Ctrl-C."""

@@ -3,6 +3,7 @@
 It may take long: the bytes are moved by `Aid.transfer`, which gives up when the attempt is to end.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from core.settings import Settings
 from core.storage import Storage, get_storage
 from workers.checkpoints import fault_in
 from workers.context import Spec, write_rows
+from workers.node import count_processes
+
+DIVIDED = ("train",)
+"""Types of jobs that all devices of a worker do together. The others take the first."""
 
 Doing = Callable[[Callable[[], Any]], Any]
 Querying = Callable[[Callable[[Session], Any]], Any]
@@ -44,6 +49,7 @@ def make_spec(claim: Claim, settings: Settings, workdir: Path, device: str, aid:
     for name, one in brief.inputs.items():
         inputs[name] = str(aid.transfer(partial(localise, name, one, settings, workdir)))
     resume = verified_checkpoint(claim, settings, workdir, aid)
+    processes = count_processes(settings, device) if claim.type in DIVIDED else 1
     return Spec(
         job_id=claim.job_id,
         type=claim.type,
@@ -51,10 +57,18 @@ def make_spec(claim: Claim, settings: Settings, workdir: Path, device: str, aid:
         inputs=inputs | write_documents(brief, workdir),
         workdir=str(workdir),
         device=device,
-        threads=settings.threads,
+        threads=share_of_threads(settings.threads, processes),
+        processes=processes,
         resume=str(resume) if resume else None,
         rows=write_rows(workdir / "previous.jsonl", rows) if rows else None,
     )
+
+
+def share_of_threads(threads: int, processes: int) -> int:
+    """CPU threads of each process of a job that may have so many; 0 are all cores."""
+    if processes == 1:
+        return threads
+    return max(1, (threads or os.cpu_count() or 1) // processes)
 
 
 def read_brief(session: Session, job_id: str) -> tuple[Brief, list[tuple[int, dict[str, Any]]]]:

@@ -1,9 +1,10 @@
-"""What this worker is: its queue, device and memory. Knows no job and no torch."""
+"""What this worker is: its queue, its devices and their memory. Knows no job and no torch."""
 
 import os
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 
 from core.fleet.service import Node
@@ -21,7 +22,7 @@ def describe_node(worker_id: str, queue: str, settings: Settings) -> Node:
         queue=queue,
         device=device,
         slots=1,
-        memory_bytes=gpu_memory() if device != "cpu" else host_memory(),
+        memory_bytes=memory_of(device, count_processes(settings, device)),
         models=[],
         versions=package_versions(),
     )
@@ -34,12 +35,32 @@ def find_device(settings: Settings) -> str:
     return "cuda" if gpu_memory() else "cpu"
 
 
+def count_processes(settings: Settings, device: str) -> int:
+    """How many processes share a training: one for each GPU that the worker is pinned to, unless
+    the settings say how many."""
+    if settings.processes or device == "cpu":
+        return settings.processes or 1
+    return max(1, len(visible_gpus()))
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this worker is pinned to, as CUDA reads it: up to what can't be one."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in given.split(",")]
+    return list(takewhile(lambda name: name and not name.startswith("-"), names))
+
+
+def memory_of(device: str, processes: int) -> int:
+    """Bytes that a process of a job can have: on a CPU they share the machine's."""
+    return host_memory() // processes if device == "cpu" else gpu_memory()
+
+
 def gpu_memory() -> int:
     """Bytes of the first visible GPU, 0 without one. Asked of the driver: torch is not loaded."""
     smi = shutil.which("nvidia-smi")
     if smi is None or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return 0
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    wanted = next(iter(visible_gpus()), "0")
     query = [smi, "--query-gpu=memory.total", "--format=csv,noheader,nounits", "-i", wanted]
     asked = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
     lines = asked.stdout.split()

@@ -24,6 +24,7 @@ from workers.channel import Channel, ChannelClosed
 from workers.context import Context, Spec, Stopped
 from workers.fulldisk import full_disk_in
 from workers.ml.outofmemory import memory_failure
+from workers.ranks import Ranks
 from workers.template import fork_on_request
 
 PRELOAD = {
@@ -61,20 +62,25 @@ def work(channel: Channel, spec: Spec, *, fence_seconds: float) -> None:
     """Run the recipe and say how it ended; the last message is always result, failed or stopped."""
     redirect_output(Path(spec.workdir) / "runner.log")
     context = Context(spec, channel.send)
+    ranks = Ranks(spec, channel.send)
     ear = threading.Thread(target=listen, args=(channel, context, fence_seconds), daemon=True)
     try:
         ear.start()
         set_threads(spec.threads)
         failpoint("runner.start")
+        ranks.start()
         recipe = importlib.import_module(f"workers.recipes.{spec.type}")
         result = recipe.run(context)
         files = [entry.to_dict() for entry in describe_tree(context.out)]
         channel.send(kind="result", result=result, files=files)
+        if spec.rank:
+            ear.join()  # until the first rank ends it: the others may still read what it sent them
     except Stopped as stopped:
         channel.send(kind="stopped", reason=stopped.reason)
     except ChannelClosed:
         os._exit(FENCED)
     except BaseException as error:
+        ranks.hear_cause()
         failure = classify(error)
         traceback.clear_frames(error.__traceback__)  # they hold what filled the memory
         with contextlib.suppress(MemoryError, OSError):  # a full disk takes no log either
@@ -83,6 +89,8 @@ def work(channel: Channel, spec: Spec, *, fence_seconds: float) -> None:
             kind="failed",
             failure={"klass": failure.klass, "message": failure.message, **failure.details},
         )
+    finally:
+        ranks.end()
 
 
 def listen(channel: Channel, context: Context, fence_seconds: float) -> None:

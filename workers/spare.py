@@ -52,17 +52,17 @@ class RunnerProcess:
 
 def start_runner(queue: str) -> RunnerProcess:
     ours, theirs = socket.socketpair()
-    return RunnerProcess(_start(theirs, queue), Channel(ours))
+    return RunnerProcess(start_process(theirs, queue), Channel(ours))
 
 
-def _start(theirs: socket.socket, *words: str) -> subprocess.Popen:
+def start_process(theirs: socket.socket, *words: str, leads_group: bool = True) -> subprocess.Popen:
     """Start the runner's module with one end of a pipe, which from then on is its alone."""
     command = [sys.executable, "-m", RUNNER, str(theirs.fileno()), str(os.getpid()), *words]
     with theirs:
         return subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],
-            start_new_session=True,
+            start_new_session=leads_group,
             stdin=subprocess.DEVNULL,
             env=os.environ | RUNNER_ENVIRONMENT,
         )
@@ -75,7 +75,7 @@ class Template:
     def __init__(self, queue: str) -> None:
         self._control, theirs = socket.socketpair()
         self._answers = Channel(self._control)
-        self._process = _start(theirs, queue, "template")
+        self._process = start_process(theirs, queue, "template")
         self._ready = False
         self._codes: dict[int, int] = {}
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from cli.platform.errors import Refused
@@ -14,7 +15,7 @@ DRIVER_FOLDER = Path("/proc/driver/nvidia/gpus")
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """One worker: its name before the `@`, its queue, and the environment that pins its device."""
+    """One worker: its name before the `@`, its queue, and the environment that pins its devices."""
 
     name: str
     queue: str
@@ -56,9 +57,10 @@ def visible_gpus(environ: Mapping[str, str], present: int) -> list[str]:
 def plan_workers(
     *, device: str, gpus: list[str], wanted: int | None, threads: int
 ) -> list[WorkerPlan]:
-    """Workers of queue `gpu`, one a device (or `wanted` of them on the CPU), and one of `cpu`.
+    """Workers of queue `gpu`, one a GPU (or `wanted` of them on the CPU), and one of `cpu`.
 
-    The one of `cpu` is there so that a prepare never waits behind a training.
+    Fewer workers than GPUs share them out: a training is done on all GPUs of its worker. The one of
+    `cpu` is there so that a prepare never waits behind a training.
     """
     if wanted is not None and wanted < 1:
         raise Refused(f"--workers {wanted}: at least 1 is needed")
@@ -72,7 +74,16 @@ def plan_workers(
     else:
         if wanted is not None and wanted > len(gpus):
             raise Refused(f"--workers {wanted}: only {len(gpus)} GPUs are visible, one worker each")
-        chosen = gpus[: wanted or len(gpus)]
-        slots = [{"TUNEYARD_DEVICE": device, "CUDA_VISIBLE_DEVICES": gpu} for gpu in chosen]
+        slots = [
+            {"TUNEYARD_DEVICE": device, "CUDA_VISIBLE_DEVICES": ",".join(share)}
+            for share in _shared_out(gpus, wanted or len(gpus))
+        ]
     workers = [WorkerPlan(f"gpu{index}", "gpu", env) for index, env in enumerate(slots)]
     return [*workers, WorkerPlan("cpu0", "cpu", on_cpu)]
+
+
+def _shared_out(gpus: list[str], workers: int) -> list[list[str]]:
+    """Neighbours together, the first with one more where it does not come out even."""
+    each, more = divmod(len(gpus), workers)
+    ends = [index * each + min(index, more) for index in range(workers + 1)]
+    return [gpus[start:end] for start, end in pairwise(ends)]

@@ -19,7 +19,8 @@ from core.storage import describe_tree, get_storage
 from tests.core.jobs.jobs import add_job
 from tests.workers.counting import COUNT, CountParams
 from tests.workers.test_supervisor import settled
-from workers.briefing import Aid, localise, make_spec
+from workers import briefing
+from workers.briefing import Aid, localise, make_spec, share_of_threads
 from workers.context import Spec
 
 
@@ -42,10 +43,11 @@ def do(work: Callable[[Session], Any]) -> Any:
         return work(session)
 
 
-def brief(claim: Claim, folder: Path) -> Spec:
+def brief(claim: Claim, folder: Path, **settings: Any) -> Spec:
     workdir = folder / "workdir"
     workdir.mkdir()
-    return make_spec(claim, get_settings(), workdir, "cpu", Aid(do, do, lambda work: work()))
+    settled = get_settings().model_copy(update=settings)
+    return make_spec(claim, settled, workdir, "cpu", Aid(do, do, lambda work: work()))
 
 
 def save(claim: Claim, folder: Path, step: int) -> Path:
@@ -139,3 +141,17 @@ def test_checkpoints_are_not_rejected_because_the_storage_is_away(
         brief(claim, tmp_path)
     assert away.value.klass == "infra"
     assert len(do(lambda s: records.usable_checkpoints(s, claim.job_id))) == 1
+
+
+@pytest.mark.parametrize(("divided", "processes", "threads"), [((), 1, 6), (("count",), 2, 3)])
+def test_the_types_that_are_divided_take_all_devices_and_the_others_one(
+    claim: Claim, tmp_path: Path, monkeypatch, divided, processes, threads
+) -> None:
+    monkeypatch.setattr(briefing, "DIVIDED", divided)
+    spec = brief(claim, tmp_path, processes=2, threads=6)
+    assert (spec.processes, spec.rank, spec.threads) == (processes, 0, threads)
+
+
+def test_processes_share_all_cores_where_no_number_of_threads_is_set(monkeypatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert [share_of_threads(0, processes) for processes in (1, 2, 16)] == [0, 4, 1]

@@ -53,8 +53,12 @@ def test_workers_on_the_cpu_share_its_cores(monkeypatch):
     assert plan(wanted=4, threads=3)[0].env["TUNEYARD_THREADS"] == "3"
 
 
-def test_fewer_workers_than_gpus_take_the_first():
-    assert [worker.name for worker in plan(gpus=["0", "1"], wanted=1)] == ["gpu0", "cpu0"]
+@pytest.mark.parametrize(
+    ("wanted", "pinned"), [(1, ["0,1,2"]), (2, ["0,1", "2"]), (3, ["0", "1", "2"])]
+)
+def test_fewer_workers_than_gpus_share_them_out(wanted, pinned):
+    *workers, _ = plan(gpus=["0", "1", "2"], wanted=wanted)
+    assert [worker.env["CUDA_VISIBLE_DEVICES"] for worker in workers] == pinned
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import psutil
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from tests.workers.recipes.training import (
 )
 from workers.ml import sharding
 from workers.ml.packing import Example
-from workers.ml.parallel import ALONE, World
+from workers.ml.parallel import ALONE, World, join
 from workers.recipes import train
 
 
@@ -133,6 +134,20 @@ def test_a_base_that_fits_no_device_is_divided(inputs, tmp_path, monkeypatch):
     train_in(2, inputs, tmp_path / "final", params, resume=checkpoints[-1])
     assert curve(said) == pytest.approx(curve(whole)[: len(curve(said))], rel=1e-6)
     assert same_but_for_rounding(weights(tmp_path / "final/out"), weights(tmp_path / "whole/out"))
+
+
+def met(rank, meeting):
+    """What a rank hears of the others, and the addresses that it listens on."""
+    world = join(rank, 2, meeting=meeting, device="cpu")
+    heard = [*world.sum(1, rank), world.largest(rank), world.smallest(rank), world.room(100)]
+    sockets = psutil.Process().net_connections(kind="inet")
+    return heard, {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN}
+
+
+def test_ranks_meet_and_listen_on_the_loopback_interface_alone(tmp_path):
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        ranks = [pool.submit(met, rank, tmp_path / "meeting") for rank in range(2)]
+        assert [rank.result() for rank in ranks] == [([2, 1, 1, 0, 50], {"127.0.0.1"})] * 2
 
 
 def examples(*lengths):
