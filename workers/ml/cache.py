@@ -77,14 +77,14 @@ class RowCache(Cache):
         return key_states, value_states
 
     @torch.inference_mode()
-    def move(self, sources: list[int], targets: list[int], length: int) -> None:
-        """Rows `sources` take the places `targets`, their first `length` positions."""
-        if not sources:
-            return
+    def copy(self, sources: list[int], targets: list[int], length: int) -> int:
+        """What rows `sources` hold goes to the places `targets` too, the first `length` positions.
+        No target may be a source. Returns how many bytes that was."""
         device = self.keys[0].device
         source, target = (torch.tensor(rows, device=device) for rows in (sources, targets))
         for block in (*self.keys, *self.values):
             block[target, :length] = block[source, :length]
+        return sum(b[0, :length].nbytes for b in (*self.keys, *self.values)) * len(sources)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Positions are given to the model explicitly; nothing may be derived from this."""

@@ -1,10 +1,10 @@
 """Attention of a generation step: every row over its prefix and over itself, in one flat batch.
 
 All tokens of a step stand in one sequence [1, T]: first one token for each row that is being
-decoded, then the whole suffixes of the rows that enter. Nothing is padded but inside the attention
-of entering rows. The two parts of a row's attention, over the prefix (one product for all rows)
-and over its own positions, are joined by their log-sum-exp, which is exact (Hydragen,
-arXiv 2402.05099; the same algebra as flash attention's blocks).
+decoded, or several with a draft, then the whole suffixes of the rows that enter. Nothing is padded
+but inside the attention of entering rows. The two parts of a row's attention, over the prefix (one
+product for all rows) and over its own positions, are joined by their log-sum-exp, which is exact
+(Hydragen, arXiv 2402.05099; the same algebra as flash attention's blocks).
 """
 
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ class Entering:
 
 @dataclass(frozen=True)
 class Step:
-    """One forward. `decoding` rows with one token each, their cache filled up to `longest`;
-    `mask` [decoding, 1, 1, longest] float32, -inf behind each row's own end.
+    """One forward. `decoding` rows with `width` tokens each, their cache filled up to `longest`;
+    `mask` [decoding, 1, width, longest] float32, -inf behind each token.
     `shared`: for each prefix in use, which tokens of the step attend to it.
     `prefill`: the step computes this prefix, and nothing else is in it.
     `positions` [T] of the tokens and `starts` [rows] of the rows' own parts, counted from the
@@ -50,6 +50,7 @@ class Step:
     reach: int
     starts: Tensor | None = None
     decoding: int = 0
+    width: int = 1
     longest: int = 0
     mask: Tensor | None = None
     entering: Entering | None = None
@@ -138,21 +139,34 @@ def _own(
     parts = []
     keys, values = step.cache.keys[layer], step.cache.values[layer]
     if step.decoding:
-        k = keys[: step.decoding, : step.longest].transpose(1, 2)
-        v = values[: step.decoding, : step.longest].transpose(1, 2)
-        # The heads that share a key head stand as its queries: each key is read once.
-        grouped = q[: step.decoding].unflatten(1, (k.shape[1], -1))
-        mask = step.mask
-        if window is not None:
-            own = torch.arange(step.longest, device=q.device) + step.starts[: step.decoding, None]
-            mask = _window_mask(step.positions[: step.decoding, None], own, window)
-        out, weight = attend(grouped, k, v, mask=mask, scale=scale)
-        parts.append((out.flatten(1, 2), weight.flatten(1, 2)))
+        parts.append(_decoding(q, keys, values, step, scale, window))
     if step.entering is not None:
         parts.append(_entering(q, keys, values, step, scale, window))
     if len(parts) == 1:
         return parts[0]
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+
+def _decoding(
+    q: Tensor, keys: Tensor, values: Tensor, step: Step, scale: float | None, window: int | None
+) -> tuple[Tensor, Tensor]:
+    """Each row's last `width` tokens over the row, causally."""
+    rows, width = step.decoding, step.width
+    k, v = (t[:rows, : step.longest].transpose(1, 2) for t in (keys, values))
+    shape = (rows, width, k.shape[1], q.shape[1] // k.shape[1])
+    # The heads that share a key head stand as its queries: each key is read once.
+    grouped = q[: rows * width].unflatten(1, shape[2:]).unflatten(0, shape[:2])
+    grouped = grouped.permute(0, 2, 3, 1, 4).flatten(2, 3)
+    mask = step.mask
+    if window is not None:
+        own = torch.arange(step.longest, device=q.device) + step.starts[:rows, None]
+        mask = _window_mask(step.positions[: rows * width].view(rows, width), own, window)
+    if width > 1:
+        mask = mask.repeat(1, 1, shape[3], 1)
+    out, weight = attend(grouped, k, v, mask=mask, scale=scale)
+    out = out.unflatten(2, (shape[3], width)).permute(0, 3, 1, 2, 4)
+    weight = weight.unflatten(2, (shape[3], width)).permute(0, 3, 1, 2)
+    return out.reshape(rows * width, *q.shape[1:]), weight.reshape(rows * width, -1)
 
 
 def _entering(

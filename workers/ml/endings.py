@@ -2,8 +2,9 @@
 
 import time
 
+from workers.ml.generation import Completion
 from workers.ml.prompts import end_token_ids
-from workers.ml.rows import Completion, Request, Row
+from workers.ml.rows import Row
 from workers.ml.stopping import end_of_answer, ends_possible
 
 
@@ -39,6 +40,7 @@ class Endings:
             completion_tokens=len(row.tokens),
             latency_seconds=time.monotonic() - row.entered,
             finish_reason=reason,
+            index=row.index,
         )
 
     def _text(self, tokens: list[int]) -> str:
@@ -48,9 +50,3 @@ class Endings:
         if token not in self._pieces:
             self._pieces[token] = self._text([token])
         return self._pieces[token]
-
-
-def refusal(request: Request, problem: str) -> Completion:
-    """The completion of a request that can't be served; the others are not concerned."""
-    count = len(request.prompt_ids)
-    return Completion(request.id, [], "", count, 0, 0.0, "error", problem)

@@ -53,7 +53,7 @@ class Prefixes:
         while self.bytes + self._size(prefix) > self.limit:
             if not idle:
                 return not needed
-            del self._kept[idle.pop(0)]
+            self._drop(idle.pop(0))
         return True
 
     def keep(self, prefix: Prefix) -> None:
@@ -62,7 +62,11 @@ class Prefixes:
     def forget(self, adapter: str) -> None:
         """Lets go of all that was computed with an adapter."""
         for key in [key for key in self._kept if key[0] == adapter]:
-            del self._kept[key]
+            self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        """Rows that wait may still hold it: what it takes goes all the same."""
+        self._kept.pop(key).release()
 
     def _size(self, prefix: Prefix) -> int:
         return len(prefix) * self.bytes_per_position

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+GOLDEN_RATIO = 0x9E3779B97F4A7C15  # in 64 bits: its multiples lie far apart
+
 
 @dataclass(frozen=True)
 class Sampling:
     """Greedy at temperature 0. A row's draws depend on `seed` alone, not on its neighbours.
 
+    `n` answers to one prompt, each drawn apart; the first is the one that n = 1 would give.
     `stop`: strings that end the answer and are cut from it. `sql`: end it with the statement.
     """
 
@@ -17,8 +20,16 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    n: int = 1
     stop: tuple[str, ...] = ()
     sql: bool = False
+
+
+def generator_of(sampling: Sampling, index: int) -> torch.Generator:
+    """What the draws of a prompt's answer number `index` come from; requests whose seeds are near
+    each other share none."""
+    seed = (sampling.seed + index * GOLDEN_RATIO) % (1 << 63)
+    return torch.Generator().manual_seed(seed)
 
 
 def greedy(logits: Tensor) -> list[int]:

@@ -12,7 +12,7 @@ from core.sql.judge import judge
 from core.sql.normalise import normalise
 from workers.ml.answering import Answers, choose_template, describe, load_model
 from workers.ml.examples import read_dataset
-from workers.ml.rows import Completion
+from workers.ml.generation import Completion
 from workers.ml.sampling import Sampling
 
 Row = dict[str, Any]

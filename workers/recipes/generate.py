@@ -10,7 +10,7 @@ from core.evaluations.summary import summarise_batch
 from core.sql.execute import SqlRunner
 from core.sql.extract import extract_sql
 from workers.ml.answering import Answers, choose_template, describe, load_model
-from workers.ml.rows import Completion
+from workers.ml.generation import Completion
 from workers.ml.sampling import Sampling
 
 Row = dict[str, Any]

@@ -13,8 +13,8 @@ from core.errors import JobFailure
 from tests.tiny_model import build_tiny_model
 from workers.ml.adapters import Mix, Stack
 from workers.ml.engine import Engine
+from workers.ml.generation import Request
 from workers.ml.loading import load_adapter, load_base
-from workers.ml.rows import Request
 from workers.ml.sampling import Sampling
 
 SCHEMA = "customers(id, name, city) orders(id, total) 客户(编号) "

@@ -30,13 +30,13 @@ def test_fused_and_plain_attention_agree_behind_a_mask():
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_a_moved_row_keeps_its_positions_and_others_theirs():
+def test_a_copied_row_keeps_its_positions_and_others_theirs():
     cache = RowCache(rows=3, length=4)
     cache.aim_at(torch.arange(12))
     keys = torch.arange(24.0).view(1, 12, 2).transpose(0, 1).view(1, 1, 12, 2)
     cache.update(keys, keys + 100, 0)
     before = cache.keys[0].clone()
-    cache.move([2], [0], 3)
+    cache.copy([2], [0], 3)
     assert torch.equal(cache.keys[0][0, :3], before[2, :3])
     assert torch.equal(cache.keys[0][1:], before[1:])
     assert torch.equal(cache.values[0][0, :3], before[2, :3] + 100)

@@ -8,10 +8,10 @@ from core.errors import JobFailure
 from tests.tiny_model import build_tiny_model
 from workers.ml import lora
 from workers.ml.engine import Engine
+from workers.ml.generation import Request
 from workers.ml.hyperparameters import LoraSettings
 from workers.ml.loading import LoadedModel, load_base
 from workers.ml.prefixes import common_prefix
-from workers.ml.rows import Request
 from workers.ml.sampling import Sampling
 
 SCHEMA = "system\ncustomers(id, name, city) orders(id, total) 客户(编号, 姓名)\n" * 3
@@ -94,6 +94,7 @@ def test_the_shared_prefix_goes_through_the_trunk_once_per_job(tiny, prompts):
     hook = embedding.register_forward_hook(lambda m, args, out: seen.append(args[0].numel()))
     try:
         engine = Engine(tiny, max_rows=3)
+        engine.drafting_rows = 0
         done = list(engine.generate(requests(prompts)))
     finally:
         hook.remove()

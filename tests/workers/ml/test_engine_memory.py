@@ -10,8 +10,8 @@ from core.errors import JobFailure
 from tests.tiny_model import build_tiny_model
 from workers.context import LocalContext
 from workers.ml.engine import Engine
+from workers.ml.generation import Request
 from workers.ml.loading import load_base
-from workers.ml.rows import Request
 from workers.ml.sampling import Sampling
 from workers.recipes import generate
 
@@ -40,7 +40,7 @@ class Full(Engine):
     room = 3
 
     def _forward(self, batch):
-        if len(batch.last) > self.room:
+        if len(batch.adapters) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return super()._forward(batch)
 

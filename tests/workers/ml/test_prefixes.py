@@ -6,9 +6,9 @@ import torch
 from tests.tiny_model import build_tiny_model
 from workers.ml.cache import Prefix, bytes_per_position
 from workers.ml.engine import Engine
+from workers.ml.generation import Request
 from workers.ml.loading import load_base
 from workers.ml.prefixes import Prefixes, common_prefix
-from workers.ml.rows import Request
 from workers.ml.sampling import Sampling
 
 SCHEMAS = ["orders(id, total) customers(id, name) ", "flights(code) 机场(编号) ", "staff(id) "]
@@ -56,9 +56,13 @@ def test_the_least_recently_used_prefix_leaves_when_bytes_are_needed(tiny):
     room = sum(sorted(map(len, prefixes))[1:])  # for the two longest
     engine = Engine(tiny, prefix_bytes=room * bytes_per_position(tiny.model.config, torch.float32))
     longest, other, third = sorted(prefixes, key=len, reverse=True)
-    for ids in (longest, other, longest, third):
+    engine.share_prefix(other)
+    leaving = engine.prefixes.get(Prefix(tuple(other)))
+    for ids in (longest, third):
         engine.share_prefix(ids)
+    assert leaving.keys == leaving.values == []
     assert engine.prefixes.get(Prefix(tuple(longest))) is not None
+    assert engine.prefixes.get(Prefix(tuple(third))) is not None
     assert engine.prefixes.get(Prefix(tuple(other))) is None
     assert engine.prefixes.bytes <= engine.prefixes.limit
 

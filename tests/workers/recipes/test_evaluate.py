@@ -9,7 +9,7 @@ from core.evaluations.summary import summarise
 from core.sql.execute import SqlRunner
 from tests.tiny_model import build_tiny_dataset, build_tiny_model
 from workers.context import LocalContext, Stopped
-from workers.ml.rows import Completion
+from workers.ml.generation import Completion
 from workers.recipes.evaluate import run, sample, verdict
 
 ROWS = [

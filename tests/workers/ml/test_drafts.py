@@ -1,0 +1,143 @@
+"""Drafts change how many steps an answer takes and never what it says."""
+
+import math
+
+import pytest
+import torch
+
+from tests.tiny_model import build_tiny_model
+from workers.ml.drafts import DRAFT, Lookup
+from workers.ml.engine import Engine
+from workers.ml.generation import Request
+from workers.ml.loading import LoadedModel, load_base
+from workers.ml.sampling import Sampling
+
+SCHEMA = "customers(id, name, city) orders(id, total) 客户(编号, 姓名) "
+QUESTIONS = [
+    "How many orders?",
+    "What is the total of all sales for each customer who lives in Paris? " * 2,
+    "x",
+    "SELECT name, city FROM customers WHERE name = 'x' AND city = 'x'",
+]
+ALL = 99
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return load_base(build_tiny_model(tmp_path_factory.mktemp("tiny")), precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def prompts(tiny):
+    return [tiny.tokenizer(SCHEMA + question).input_ids for question in QUESTIONS]
+
+
+def ask(loaded, prompts, *, rows, max_rows=None, lookup_ids=(), **sampling):
+    """The engine and its completions by request; `rows`: while so few are decoded it drafts."""
+    engine = Engine(loaded, max_rows=max_rows)
+    engine.drafting_rows = rows
+    sampling = Sampling(**{"max_new_tokens": 40, **sampling})
+    requests = [
+        Request(i, ids, sampling, lookup_ids=tuple(lookup_ids)) for i, ids in enumerate(prompts)
+    ]
+    return engine, {c.id: c for c in engine.generate(requests)}
+
+
+def said(completions):
+    return {i: (c.token_ids, c.text, c.finish_reason) for i, c in completions.items()}
+
+
+@pytest.mark.parametrize("max_rows", [None, 1, 3])
+def test_answers_with_drafts_that_hold_and_that_do_not_are_the_greedy_ones(tiny, prompts, max_rows):
+    _, plain = ask(tiny, prompts, rows=0)
+    engine, drafted = ask(tiny, prompts, rows=ALL, max_rows=max_rows)
+    assert said(drafted) == said(plain)
+    assert 0 < engine.counts.accepted_tokens < engine.counts.drafted_tokens
+
+
+def test_a_row_takes_a_step_less_for_each_token_that_holds(tiny, prompts):
+    plain, _ = ask(tiny, prompts[:1], rows=0)
+    engine, done = ask(tiny, prompts[:1], rows=1)
+    assert engine.counts.accepted_tokens > 0
+    assert engine.counts.steps == plain.counts.steps - engine.counts.accepted_tokens
+    fed = done[0].completion_tokens - 1 - engine.counts.accepted_tokens
+    assert engine.counts.trunk_tokens == len(prompts[0]) + fed + engine.counts.drafted_tokens
+
+
+def test_a_text_that_holds_the_answer_makes_of_nine_steps_one(tiny, prompts):
+    plain, done = ask(tiny, prompts[:1], rows=0)
+    answer = [*prompts[0], *done[0].token_ids]
+    engine, again = ask(tiny, prompts[:1], rows=1, lookup_ids=answer)
+    assert said(again) == said(done)
+    decoded = done[0].completion_tokens - 1
+    prefill = plain.counts.steps - decoded
+    assert engine.counts.steps - prefill <= math.ceil(decoded / (1 + DRAFT)) + 1
+
+
+@pytest.mark.parametrize("limit", range(1, 12))
+def test_a_limit_inside_a_draft_cuts_the_answer_there(tiny, prompts, limit):
+    _, plain = ask(tiny, prompts, rows=0, max_new_tokens=limit)
+    _, drafted = ask(tiny, prompts, rows=ALL, max_new_tokens=limit)
+    assert said(drafted) == said(plain)
+
+
+def test_a_stop_string_or_end_token_inside_a_draft_ends_the_answer_there(tiny, prompts):
+    _, free = ask(tiny, prompts[:1], rows=0)
+    answer = [*prompts[0], *free[0].token_ids]
+    for at in range(1, len(free[0].text) - 2, 5):
+        stop = (free[0].text[at : at + 3],)
+        _, plain = ask(tiny, prompts[:1], rows=0, stop=stop)
+        _, drafted = ask(tiny, prompts[:1], rows=1, stop=stop, lookup_ids=answer)
+        assert said(drafted) == said(plain)
+        assert plain[0].finish_reason == "stop"
+    engine = Engine(tiny)
+    engine.endings.tokens = {free[0].token_ids[6]}
+    [done] = engine.generate([Request(0, prompts[0], lookup_ids=tuple(answer))])
+    assert done.token_ids == free[0].token_ids[: free[0].token_ids.index(free[0].token_ids[6])]
+
+
+def test_drawn_rows_take_no_drafts_and_say_the_same(tiny, prompts):
+    drawn = {"temperature": 0.9, "seed": 3}
+    _, plain = ask(tiny, prompts, rows=0, **drawn)
+    engine, drafted = ask(tiny, prompts, rows=ALL, **drawn)
+    assert said(drafted) == said(plain)
+    assert engine.counts.drafted_tokens == 0
+
+
+def test_no_row_drafts_while_many_are_decoded(tiny, prompts):
+    engine, _ = ask(tiny, prompts, rows=0)
+    assert engine.counts.drafted_tokens == 0
+
+
+@pytest.mark.parametrize("window", [6, 50])
+def test_drafts_hold_in_models_that_look_back_over_a_window(tiny, prompts, window):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(2)
+    config = MistralConfig(
+        vocab_size=len(tiny.tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        sliding_window=window,
+        initializer_range=0.1,
+        pad_token_id=0,
+    )
+    model = MistralForCausalLM(config).eval()
+    loaded = LoadedModel(model, tiny.tokenizer, torch.float32, "cpu", "none", 0, 0)
+    _, plain = ask(loaded, prompts, rows=0)
+    engine, drafted = ask(loaded, prompts, rows=ALL, max_rows=3)
+    assert said(drafted) == said(plain)
+    assert engine.counts.drafted_tokens > 0
+
+
+def test_what_followed_last_is_drafted_longest_match_first():
+    lookup = Lookup([1, 2, 3, 4, 9, 2, 3, 5])
+    assert lookup.draft([2, 3], 2) == [5, 2]  # 2 3 stood last before 5
+    assert lookup.draft([2, 3, 1], 3) == [2, 3, 4]  # 1 alone
+    assert lookup.draft([2, 3, 1, 2, 3], 2) == [4, 9]  # 1 2 3, though 2 3 stood elsewhere later
+    assert lookup.draft([2, 3, 1, 2, 3, 7], 2) == []
+    assert Lookup([1, 2, 1, 2]).draft([], 5) == [1, 2, 1, 2, 1]  # a text that goes in circles

@@ -1,0 +1,87 @@
+"""What a generation engine is to those that use it: requests in, completions out. Knows no engine.
+
+`workers.ml.engine` is the one of this project, `workers.ml.vllm_engine` puts vLLM behind the same
+words.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from workers.ml.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Request:
+    """`id` is the caller's; it comes back with the completion. `adapter`: one that the engine has
+    loaded under this name; None is the model as it is. `lookup_ids`: a text that the answer may
+    repeat beside the prompt, such as other answers; it changes how fast a row is, not what it says.
+    """
+
+    id: Hashable
+    prompt_ids: list[int]
+    sampling: Sampling = field(default_factory=Sampling)
+    adapter: str | None = None
+    lookup_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """`text` without end tokens and stop strings. `latency_seconds`: from entering to the end.
+    `index`: which of the request's `n` answers it is.
+
+    finish_reason: `stop` (end token, stop string or end of the statement), `length`, or `error`,
+    and then `error` says what was wrong with this prompt alone.
+    """
+
+    id: Hashable
+    token_ids: list[int]
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    latency_seconds: float
+    finish_reason: str
+    error: str | None = None
+    index: int = 0
+
+
+@dataclass
+class Counts:
+    """What was computed. `trunk_tokens` went through the layers (prefixes included), `head_tokens`
+    through the LM head; `prefix_tokens` are those of the `prefixes` that were computed,
+    `accepted_tokens` those of `drafted_tokens` that held. `copied_bytes`: of rows' keys and values.
+    """
+
+    prefixes: int = 0
+    prefix_tokens: int = 0
+    trunk_tokens: int = 0
+    head_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    copied_bytes: int = 0
+    steps: int = 0
+
+
+class GenerationEngine(Protocol):
+    """One thread at a time."""
+
+    counts: Counts
+
+    def generate(
+        self, requests: Iterable[Request], *, on_step: Callable[[], None] | None = None
+    ) -> Iterator[Completion]:
+        """Completions as they finish, in any order. `on_step` is called after every step and may
+        raise to stop the work."""
+
+    def load_adapter(self, name: str, directory: Path) -> None:
+        """Makes a LoRA adapter (PEFT's format) ready for requests that name it; JobFailure (config)
+        where it is hostile, does not fit or the name is taken."""
+
+    def unload_adapter(self, name: str) -> None:
+        """Lets go of an adapter. JobFailure (config) while a request needs it."""
+
+
+def refusal(request: Request, problem: str) -> Completion:
+    """The completion of a request that can't be served; the others are not concerned."""
+    return Completion(request.id, [], "", len(request.prompt_ids), 0, 0.0, "error", problem)
