@@ -36,12 +36,11 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float)
-    parser.add_argument("--batch", type=int, default=BATCH)
     options = parser.parse_args()
     home = Path(".tuneyard/bench") / options.model
     material = prepare(options.model, options.folder, home)
     adapters = list(map(str, make_adapters(material.adapter, home / "adapters", ADAPTERS)))
-    told = Players(material, options.batch).told("none", merged=False)
+    told = Players(material, BATCH).told("none", merged=False)
     contestants = [
         ours("ours-1", told, adapters[:1], keep=True),
         ours("ours-16", told, adapters, keep=True),
@@ -50,8 +49,8 @@ def main() -> None:
     ]
     name = f"adapters-{options.model}"
     outcome = contest(name, contestants, rounds=options.rounds, minutes=options.minutes)
-    rows = conclude(outcome, comparisons(material, outcome, options.batch))
-    about = {"model": options.model, "batch": options.batch, "adapters": ADAPTERS}
+    rows = conclude(outcome, comparisons(material, outcome, BATCH))
+    about = {"model": options.model, "batch": BATCH, "adapters": ADAPTERS}
     record.write(name, about | {"comparisons": rows, **asdict(outcome)})
     forget(name)
     print(table(rows))

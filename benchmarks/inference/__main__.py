@@ -2,9 +2,9 @@
 
     python -m benchmarks.inference FOLDER [--model NAME] [--rounds 5] [--minutes M] [--peers hf]
 
-FOLDER is GeoQuery's (`db.sqlite`, `examples.jsonl`). A turn is 64 questions with the schema in the
-prompt, greedy; everybody uses the same trained adapter, live or merged. Peers are given their best
-number of rows at a time first. Goes on where it was stopped; writes
+FOLDER is GeoQuery's (`db.sqlite`, `examples.jsonl`). A turn is a batch of questions with the schema
+in the prompt, greedy; everybody uses the same trained adapter, live or merged. Peers are given
+their best number of rows at a time first. Goes on where it was stopped; writes
 benchmarks/results/inference-NAME.json.
 """
 
@@ -23,8 +23,9 @@ from benchmarks.inference.contestants import FIGURE, KNOWN, Players
 from benchmarks.inference.material import Material, prepare
 from benchmarks.training.costs import Sizes
 
-BATCH = 64
-PEER_BATCH = {"qwen2.5-coder-0.5b": 16}  # or a round would last a quarter of an hour
+# Questions a turn, and of peers that take no more than so many rows at a time; fewer for a large
+# model, or a round would last a quarter of an hour.
+BATCHES = {"smollm2-135m": (64, 32), "qwen2.5-coder-0.5b": (32, 16)}
 ROWS = (16, 32, 64)  # at a time: what transformers and llama-server are tried with
 
 
@@ -34,17 +35,16 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float)
-    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--peers", default=",".join(KNOWN))
     options = parser.parse_args()
     material = prepare(options.model, options.folder, Path(".tuneyard/bench") / options.model)
     peers = options.peers.split(",")
-    players = Players(material, options.batch, PEER_BATCH.get(options.model))
+    players = Players(material, *BATCHES.get(options.model, (64, 64)))
     tuned = tune(players, options.model, peers)
     name = f"inference-{options.model}"
     contestants = chosen(players, peers, tuned)
     outcome = contest(name, contestants, rounds=options.rounds, minutes=options.minutes)
-    rows = conclude(outcome, comparisons(material, outcome, options.batch))
+    rows = conclude(outcome, comparisons(material, outcome, players.batch))
     about = {"model": options.model, "batch": players.batch, "peer_batch": players.peer_batch}
     about["tuned"] = tuned
     about["tokens"] = lengths(outcome.median("ours-adapter", "tokens_a_request"), material)
@@ -85,7 +85,7 @@ def tune(players: Players, model: str, peers: Sequence[str]) -> dict[str, int]:
         kept = Path(f".tuneyard/bench/{model}-{peer}-rows.json")
         if not kept.exists():
             speeds = {}
-            for rows in ROWS:
+            for rows in (rows for rows in ROWS if rows <= players.batch):
                 player = makers[peer](f"{peer}-{rows}", rows)
                 found = contest(f"tune-{model}-{player.name}", [player], rounds=1)
                 speeds[rows] = found.median(player.name, FIGURE)

@@ -14,7 +14,7 @@ from benchmarks.precision import native
 
 PEERS = Path(__file__).parent.parent / "peers"
 FIGURE = "requests_per_second"
-ONE_BY_ONE = 16  # questions a turn of a peer that takes one at a time
+ONE_BY_ONE = 8  # questions a turn of a peer that takes one at a time
 KNOWN = ("hf", "vllm", "llamacpp")
 
 
@@ -38,7 +38,8 @@ class Players:
         return self._peer(name, "hf", "hf_generate.py", told)
 
     def continuous(self, name: str) -> Contestant:
-        return self._peer(name, "hf", "hf_continuous.py", self.told("none", merged=True))
+        told = self.told("none", merged=True) | {"batch": self.peer_batch}
+        return self._peer(name, "hf", "hf_continuous.py", told)
 
     def vllm(self, name: str) -> Contestant:
         return self._peer(name, "vllm", "vllm_cpu.py", self.told("none", merged=False))

@@ -37,7 +37,7 @@ KEEP_FREED_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
-PEER_BATCH = {"qwen2.5-coder-0.5b": 8}
+PEER_BATCH = {"qwen2.5-coder-0.5b": 4}
 FIGURE = "labels_per_second"
 
 
@@ -105,7 +105,7 @@ class Bench:
         """The fastest settings of each peer, not quantised: one turn each."""
         best = {}
         trl = trl_settings(self.material, self.peer_batch)
-        plain = [{"micro_batch": rows} for rows in (2, 4, self.peer_batch)]
+        plain = [{"micro_batch": rows} for rows in sorted({2, 4, self.peer_batch})]
         for name, choices in (("trl", trl), ("peft", plain)):
             kept = Path(f".tuneyard/bench/{self.model}-{name}-tuned.json")
             if not kept.exists():
@@ -153,7 +153,7 @@ def trl_settings(material: Material, batch: int) -> tuple[dict[str, Any], ...]:
         steps = batch // rows
         return {"packing": False, "length": 2048, "micro_batch": rows, "accumulation": steps}
 
-    return packed(2), packed(4), padded(4), padded(batch)
+    return packed(2), packed(4), *(padded(rows) for rows in sorted({4, batch}))
 
 
 def comparisons(material: Material, dtype: str) -> Iterator[Comparison]:
