@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workers.ml import memory
-from workers.ml.packing import Example, common_prefix, rounded
+from workers.ml.packing import Example, common_prefix, families, rounded
 
 ACTIVATION_SHARE = 0.5  # of the free memory that a group's activations may take
 
@@ -41,18 +41,23 @@ class Sizing:
     ) -> None:
         self.config, self.layers, self.itemsize = config, layers, itemsize
         self.longest = sorted(examples, key=len, reverse=True)
-        self.prefix = common_prefix(examples) if share_prefix else 0
+        self.labels = sorted((len(one.completion_ids) for one in examples), reverse=True)
+        together = share_prefix and len(families(examples)) == 1
+        self.prefix = common_prefix(examples) if together else 0
         self.budget = budget
         self.ceiling = float("inf") if ceiling is None else ceiling
 
     def shape(self, micro_batch: int) -> dict[str, int]:
-        """Tokens, labels and pairs of tokens that attend to each other."""
-        group = self.longest[:micro_batch]
-        longest = len(group[0])
+        """Tokens, labels and pairs of tokens that attend to each other, at most. Of several
+        families as if none shared anything."""
+        own = [_padded(len(one) - self.prefix) for one in self.longest[:micro_batch]]
+        longest = self.prefix + own[0]
+        # A group may share more than all examples do: at most, all but nothing of the longest.
+        pairs = max(longest**2, self.prefix**2 + len(own) * own[0] * longest)
         return {
-            "tokens": rounded(self.prefix + sum(rounded(len(one) - self.prefix) for one in group)),
-            "labels": sum(len(one.completion_ids) for one in group),
-            "pairs": self.prefix**2 + len(group) * (longest - self.prefix) * longest,
+            "tokens": rounded(self.prefix + sum(own)),
+            "labels": sum(self.labels[:micro_batch]),
+            "pairs": pairs,
         }
 
     def need(self, micro_batch: int, gradient_checkpointing: bool) -> Need:
@@ -73,3 +78,8 @@ class Sizing:
     def failed_before(self, micro_batch: int, gradient_checkpointing: bool) -> bool:
         """Whether as much has been too much for such a device."""
         return self.need(micro_batch, gradient_checkpointing).need_bytes >= self.ceiling
+
+
+def _padded(length: int) -> int:
+    """What `rounded` makes of it or of anything shorter, at most."""
+    return length + length // 16

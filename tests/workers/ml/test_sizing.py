@@ -1,0 +1,62 @@
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from workers.ml.packing import Example, groups_of
+from workers.ml.sizing import Sizing
+
+CONFIG = SimpleNamespace(
+    hidden_size=64, intermediate_size=128, num_attention_heads=4, vocab_size=400
+)
+
+
+def examples(schemas, count, seed):
+    """Rows of random lengths, in turn below schemas of so many tokens."""
+    chance = random.Random(seed)
+
+    def own(longest):
+        return [chance.randrange(100, 400) for _ in range(chance.randint(1, longest))]
+
+    prefixes = [[9, 9, *[20 + number] * size] for number, size in enumerate(schemas)]
+    return [Example(k, prefixes[k % len(prefixes)] + own(60), own(90)) for k in range(count)]
+
+
+def sizing(some, share_prefix=True, **bounds):
+    return Sizing(CONFIG, some, layers=2, itemsize=4, share_prefix=share_prefix, **bounds)
+
+
+def pairs(group):
+    """Scores that attention makes room for."""
+    return sum(
+        tree.prefix**2 + sum(tree.widths) * (tree.prefix + max(tree.widths))
+        for tree in group.layout.trees
+    )
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+@pytest.mark.parametrize("schemas", [(200,), (0,), (150, 80, 31)], ids=["one", "none", "three"])
+def test_no_group_is_larger_than_said(schemas, share_prefix):
+    for seed in range(10):
+        some = examples(schemas, 40, seed)
+        for micro_batch in (1, 3, 16, 64):
+            shape = sizing(some, share_prefix).shape(micro_batch)
+            for group in groups_of(some, micro_batch=micro_batch, share_prefix=share_prefix):
+                assert group.input_ids.shape[1] <= shape["tokens"]
+                assert len(group.labels) <= shape["labels"]
+                assert pairs(group) <= shape["pairs"]
+
+
+def test_a_shared_prefix_is_counted_once():
+    some = examples((200,), 16, seed=1)
+    apart, together = (sizing(some, share).shape(16)["tokens"] for share in (False, True))
+    assert apart - together > 14 * 200
+
+
+def test_what_fits_and_what_failed_before_are_told_by_the_estimate():
+    some = examples((200,), 16, seed=1)
+    need = sizing(some).need(4, False).need_bytes
+    assert sizing(some, budget=need).fits(4, False)
+    assert not sizing(some, budget=need).fits(8, False)
+    assert sizing(some, ceiling=need).failed_before(4, False)
+    assert not sizing(some, ceiling=need).failed_before(2, False)
