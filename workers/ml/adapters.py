@@ -64,50 +64,58 @@ class Mix:
 
 class Stack:
     """The low-rank weights of one linear layer: [slots, r, in] and [slots, r, out], of rank zero
-    where an adapter leaves the layer as it is."""
+    where an adapter leaves the layer as it is. `rank` is the largest, zero if all do."""
 
     def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
         device = layer.weight.device
-        self.down = torch.zeros(0, 0, layer.in_features, dtype=dtype, device=device)
-        self.up = torch.zeros(0, 0, layer.out_features, dtype=dtype, device=device)
-        self.ranks: list[int] = []
+        self.rank = 0
+        self._ranks: list[int] = []
+        self._down = torch.zeros(0, 0, layer.in_features, dtype=dtype, device=device)
+        self._up = torch.zeros(0, 0, layer.out_features, dtype=dtype, device=device)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        return self._down.shape[2], self._up.shape[2]
 
     def append(self, weights: LowRank | None) -> None:
-        down, up = weights or (self.down.new_zeros(0, w) for w in self._widths())
-        self.ranks.append(len(down))
-        rank = self._rank()
-        self.down = torch.cat([_to_rank(self.down, rank), _to_rank(down[None].to(self.down), rank)])
-        self.up = torch.cat([_to_rank(self.up, rank), _to_rank(up[None].to(self.up), rank)])
+        down, up = weights or (self._down.new_zeros(0, width) for width in self.widths)
+        self._ranks.append(len(down))
+        depth = self._depth()
+        down, up = down[None].to(self._down), up[None].to(self._up)
+        self._hold(
+            torch.cat([_to_depth(self._down, depth), _to_depth(down, depth)]),
+            torch.cat([_to_depth(self._up, depth), _to_depth(up, depth)]),
+        )
 
     def remove(self, slot: int) -> None:
         """The last slot's weights take its place."""
-        keep = [*range(len(self.ranks) - 1)]
+        keep = [*range(len(self._ranks) - 1)]
         if slot < len(keep):
-            keep[slot] = len(self.ranks) - 1
-        self.ranks = [self.ranks[kept] for kept in keep]
-        self.down, self.up = (_to_rank(t[keep], self._rank()) for t in (self.down, self.up))
+            keep[slot] = len(self._ranks) - 1
+        self._ranks = [self._ranks[kept] for kept in keep]
+        depth = self._depth()
+        self._hold(_to_depth(self._down[keep], depth), _to_depth(self._up[keep], depth))
 
     def add_to(self, out: Tensor, x: Tensor, mix: Mix) -> None:
         """out [T, out] += x A^T (s B)^T for x [T, in], each token with its own A and B."""
         if mix.only is not None:
-            if rank := self.ranks[mix.only]:
-                narrow = F.linear(x, self.down[mix.only, :rank])
-                out.addmm_(narrow, self.up[mix.only, :rank])
-        elif not self.down.shape[1]:
-            return
+            down, up = self._slots[mix.only]
+            if len(down):
+                out.addmm_(F.linear(x, down), up)
         elif mix.padded is not None:
-            block = x.index_select(0, mix.padded).unflatten(0, (len(self.ranks), -1))
-            more = torch.bmm(torch.bmm(block, self.down.mT), self.up).flatten(0, 1)
+            block = x.index_select(0, mix.padded).unflatten(0, (len(self._ranks), -1))
+            more = torch.bmm(torch.bmm(block, self._down.mT), self._up).flatten(0, 1)
             out += more.index_select(0, mix.places)
         else:
-            narrow = F.grouped_mm(x.index_select(0, mix.order), self.down.mT, offs=mix.ends)
-            out.index_add_(0, mix.order, F.grouped_mm(narrow, self.up, offs=mix.ends))
+            narrow = F.grouped_mm(x.index_select(0, mix.order), self._down.mT, offs=mix.ends)
+            out.index_add_(0, mix.order, F.grouped_mm(narrow, self._up, offs=mix.ends))
 
-    def _rank(self) -> int:
-        return -(-max(self.ranks, default=0) // RANK_MULTIPLE) * RANK_MULTIPLE
+    def _hold(self, down: Tensor, up: Tensor) -> None:
+        self._down, self._up, self.rank = down, up, max(self._ranks)
+        self._slots = [(down[i, :rank], up[i, :rank]) for i, rank in enumerate(self._ranks)]
 
-    def _widths(self) -> tuple[int, int]:
-        return self.down.shape[2], self.up.shape[2]
+    def _depth(self) -> int:
+        return -(-max(self._ranks) // RANK_MULTIPLE) * RANK_MULTIPLE
 
 
 class Adapters:
@@ -225,6 +233,6 @@ def _skeleton(loaded: LoadedModel) -> nn.Module:
     return skeleton
 
 
-def _to_rank(stack: Tensor, rank: int) -> Tensor:
-    """[slots, r, width] cut or filled up with zeros to a rank."""
-    return F.pad(stack[:, :rank], (0, 0, 0, max(0, rank - stack.shape[1])))
+def _to_depth(stack: Tensor, depth: int) -> Tensor:
+    """[slots, r, width] cut or filled up with zeros to [slots, depth, width]."""
+    return F.pad(stack[:, :depth], (0, 0, 0, max(0, depth - stack.shape[1])))

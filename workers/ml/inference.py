@@ -84,7 +84,8 @@ def _adapted_forward(module: nn.Module, adapters: Adapters) -> Forward:
 
     def forward(x: Tensor) -> Tensor:
         out = base(x)
-        stack.add_to(out.view(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]), adapters.mix)
+        if stack.rank:
+            stack.add_to(out.view(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]), adapters.mix)
         return out
 
     return forward
