@@ -56,7 +56,7 @@ def train_in(size, inputs, workdir, params, **options):
             pool.submit(trained, rank, size, inputs, workdir, params, **options)
             for rank in range(size)
         ]
-        return [rank.result(timeout=120) for rank in ranks]
+        return [rank.result(timeout=240) for rank in ranks]
 
 
 def curve(said):
