@@ -181,10 +181,10 @@ def test_adapters_go_on_an_8bit_base_as_alone(tiny_dir, tiny, folders):
         }
 
 
-def layers(generator):
+def layers(generator, dtype=torch.float32):
     """A stack over three slots: two adapters of different rank, the last slot without one."""
     layer = nn.Linear(16, 24)
-    stack = Stack(layer, torch.float32)
+    stack = Stack(layer, dtype)
     weights = [
         (torch.randn(r, 16, generator=generator), torch.randn(r, 24, generator=generator))
         for r in (3, 5)
@@ -195,21 +195,25 @@ def layers(generator):
 
 
 @pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1)], ids=["fp32", "bf16"]
+)
+@pytest.mark.parametrize(
     ("slots", "padded"),
     [([0, 1, 2, 0, 1, 2], True), ([2, 0, 1, 1, 0], True), ([0] * 9 + [2], False)],
     ids=["even", "almost even", "one has most"],
 )
-def test_tokens_of_a_step_get_their_own_adapters_product(slots, padded):
+def test_tokens_of_a_step_get_their_own_adapters_product(slots, padded, dtype, tolerance):
     generator = torch.Generator().manual_seed(0)
-    stack, weights = layers(generator)
+    stack, weights = layers(generator, dtype)
     mix = Mix.of(torch.tensor(slots), 3)
     assert (mix.padded is not None) == padded
     x = torch.randn(len(slots), 16, generator=generator)
     start = torch.randn(len(slots), 24, generator=generator)
-    out = start.clone()
-    stack.add_to(out, x, mix)
+    out = start.to(dtype, copy=True)
+    stack.add_to(out, x.to(dtype), mix)
     rows = [F.linear(x[i], weights[slot][0]) @ weights[slot][1] for i, slot in enumerate(slots)]
-    torch.testing.assert_close(out, start + torch.stack(rows), atol=1e-5, rtol=1e-5)
+    expected = start + torch.stack(rows)
+    torch.testing.assert_close(out.float(), expected, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("slot", [0, 1, 2])
