@@ -123,11 +123,16 @@ class Engine:
         self._enqueue(request, prefix)
 
     def run(self, *, on_step: Callable[[], None] | None = None) -> Iterator[Completion]:
-        """Works until nothing waits; yields completions as they finish."""
-        while self._waiting or self._rows or self._refused:
-            yield from self.step()
-            if on_step is not None:
-                on_step()
+        """Works until nothing waits; yields completions as they finish. What is not finished when
+        the caller stops is given up."""
+        try:
+            while self._waiting or self._rows or self._refused:
+                yield from self.step()
+                if on_step is not None:
+                    on_step()
+        finally:
+            for unfinished in (self._waiting, self._rows, self._refused):
+                unfinished.clear()
 
     def step(self) -> list[Completion]:
         """One forward for all rows, with as many entering ones as there are places; what ended."""
