@@ -64,6 +64,7 @@ def speed_up(model: PeftModel) -> int:
         together = [[plain.pop(name) for name in names if name in plain] for names in SIBLINGS]
         for layers in (*together, *([layer] for layer in plain.values())):
             siblings = Siblings(layers)
+            module.register_forward_hook(siblings.forget, always_call=True)
             for layer in layers:
                 layer.forward = partial(siblings.forward, layer)
     return replaced
@@ -71,8 +72,9 @@ def speed_up(model: PeftModel) -> int:
 
 class Siblings:
     """LoRA layers that are given one and the same tensor: whichever is asked first computes for
-    all, and their results wait until they are asked. Nothing is taken for granted of the model: a
-    layer that is given another tensor computes anew."""
+    all, and their results wait until they are asked, at most until the module that holds the layers
+    is done. Nothing is taken for granted of the model: given another tensor, a layer computes anew.
+    """
 
     def __init__(self, layers: Sequence[LoraLayer]) -> None:
         self.layers = layers
@@ -82,10 +84,11 @@ class Siblings:
     def forward(self, layer: LoraLayer, x: Tensor, *args, **kwargs) -> Tensor:
         if x is not self.given or layer not in self.results:
             self.given, self.results = x, dict(zip(self.layers, self._all(x), strict=True))
-        result = self.results.pop(layer)
-        if not self.results:
-            self.given = None
-        return result
+        return self.results.pop(layer)
+
+    def forget(self, *args) -> None:
+        """Also where memory ran out in between: on a result hangs all that was computed before."""
+        self.given, self.results = None, {}
 
     def _all(self, x: Tensor) -> Iterator[Tensor]:
         names = [layer.active_adapters[0] for layer in self.layers]

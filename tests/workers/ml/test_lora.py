@@ -1,3 +1,7 @@
+import gc
+import weakref
+from contextlib import nullcontext
+
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -60,9 +64,21 @@ def test_layers_that_the_model_lacks_are_refused(directory, wrong):
     assert refused.value.klass == "config"
 
 
+class Parent(torch.nn.Module):
+    """Asks all of its layers, or fails after the first."""
+
+    fails = False
+
+    def forward(self, x):
+        asked = [self.q_proj(x)]
+        if self.fails:
+            raise MemoryError
+        return [*asked, self.k_proj(x), self.v_proj(x)]
+
+
 def adapter_of_three():
     """q, k and v (with a bias) below one parent; B is not zero."""
-    parent = torch.nn.Module()
+    parent = Parent()
     for name, width in (("q_proj", 6), ("k_proj", 4), ("v_proj", 4)):
         parent.add_module(name, torch.nn.Linear(8, width, bias=True))
     torch.manual_seed(0)
@@ -97,16 +113,24 @@ def test_siblings_give_what_each_layer_would_whatever_they_are_given(shared):
         torch.testing.assert_close(x.grad, gradient, rtol=1e-4, atol=1e-3)
 
 
-def test_siblings_with_one_input_are_one_node_and_keep_nothing_when_all_were_asked():
+def test_siblings_with_one_input_are_one_node():
     model, parent = adapter_of_three()
     lora.speed_up(model)
     x = torch.randn(1, 5, 8)
-    nodes = {
-        out.grad_fn.next_functions[0][0]
-        for out in (parent.q_proj(x), parent.k_proj(x), parent.v_proj(x))
-    }
-    assert len(nodes) == 1
-    siblings = parent.q_proj.forward.func.__self__
-    assert siblings.given is None and siblings.results == {}
+    assert len({out.grad_fn.next_functions[0][0] for out in parent(x)}) == 1
     assert not torch.equal(parent.q_proj(x), parent.q_proj(x + 1))
     assert torch.equal(parent.q_proj(x), parent.q_proj(x))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_siblings_keep_nothing_when_their_parent_is_done_or_has_failed(fails):
+    model, parent = adapter_of_three()
+    lora.speed_up(model)
+    parent.fails = fails
+    given = torch.randn(1, 5, 8)
+    alive = weakref.ref(given)
+    with nullcontext() if not fails else pytest.raises(MemoryError):
+        parent(given)
+    del given
+    gc.collect()
+    assert alive() is None
