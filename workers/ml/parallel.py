@@ -84,8 +84,8 @@ class World:
         return -self.largest(-value)
 
     def idle(self, passes: int) -> int:
-        """How many passes this rank must run behind its own `passes`, so that all ranks of a divided
-        base run as many."""
+        """How many passes this rank must run behind its own `passes`, so that all ranks of a
+        divided base run as many."""
         return int(self.largest(passes)) - passes if self.sharded else 0
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
