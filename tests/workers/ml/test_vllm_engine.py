@@ -11,18 +11,14 @@ from tests.tiny_model import build_tiny_model
 from workers.ml.engine import Engine
 from workers.ml.generation import GenerationEngine, Request
 from workers.ml.sampling import Sampling
-from workers.ml.vllm_engine import VllmEngine, completions, parameters
+from workers.ml.vllm_engine import VllmEngine, completion, parameters
 
 END = 2
 
 
-def output(*answers):
-    """As vLLM's `RequestOutput`: (text, token ids, finish reason) of each answer."""
-    outputs = [
-        SimpleNamespace(index=i, text=text, token_ids=ids, finish_reason=reason)
-        for i, (text, ids, reason) in enumerate(answers)
-    ]
-    return SimpleNamespace(outputs=outputs)
+def answer(index, text, token_ids, finish_reason):
+    """As vLLM's `CompletionOutput`."""
+    return SimpleNamespace(index=index, text=text, token_ids=token_ids, finish_reason=finish_reason)
 
 
 @pytest.mark.parametrize("name", ["generate", "load_adapter", "unload_adapter"])
@@ -56,10 +52,8 @@ def test_sampling_is_told_in_vllms_words():
 
 def test_an_answer_ends_as_ours_does():
     request = Request("a", [1, 1, 1], Sampling(sql=True, n=2))
-    first, second = completions(
-        request, output(("SELECT 1; and so on", [5, 6, 7], None), ("SELECT 2", [5, END], "stop")),
-        0.5, [END],
-    )  # fmt: skip
+    first = completion(request, answer(0, "SELECT 1; and so on", [5, 6, 7], None), 0.5, [END])
+    second = completion(request, answer(1, "SELECT 2", [5, END], "stop"), 0.5, [END])
     assert (first.text, first.finish_reason, first.index) == ("SELECT 1;", "stop", 0)
     assert (second.text, second.token_ids, second.completion_tokens) == ("SELECT 2", [5], 2)
     assert second.prompt_tokens == 3 and second.index == 1
