@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from workers.ml.packing import Example, pack, rounded
 
-ROWS = 128  # positions in a block: 25 MB of fp32 logits at a vocabulary of 49,152
+ROWS = 256  # positions in a block: 50 MB of fp32 logits at a vocabulary of 49,152
 
 
 class HeadLoss(torch.autograd.Function):
