@@ -24,6 +24,10 @@ class Sampling:
     stop: tuple[str, ...] = ()
     sql: bool = False
 
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be at least 1, not {self.n}: who asks wants an answer")
+
 
 def generator_of(sampling: Sampling, index: int) -> torch.Generator:
     """What the draws of a prompt's answer number `index` come from; requests whose seeds are near

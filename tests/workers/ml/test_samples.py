@@ -73,3 +73,8 @@ def test_memory_that_runs_out_loses_no_answer(tiny):
             return super()._forward(batch)
 
     assert answers(Full(tiny), tiny, n=5) == answers(Engine(tiny), tiny, n=5)
+
+
+def test_no_answer_at_all_can_not_be_asked_for():
+    with pytest.raises(ValueError, match="at least 1"):
+        Sampling(n=0)
