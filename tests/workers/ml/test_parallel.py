@@ -23,23 +23,26 @@ from workers.ml.packing import Example
 from workers.ml.parallel import ALONE, World, join
 from workers.recipes import train
 
+# Forked from one that has done the imports and nothing else: OpenMP's threads, which other tests
+# have started in this process, do not survive a fork.
+PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.workers.recipes.training", "workers.recipes.train"])
+
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     return make_inputs(tmp_path_factory.mktemp("inputs"))
 
 
-@pytest.fixture
-def arm(tmp_path, monkeypatch):
-    folder = tmp_path / "failpoints"
-    folder.mkdir()
-    monkeypatch.setattr(failpoints, "_folder", str(folder))
-    return lambda name, action: (folder / name).write_text(action)
-
-
-def trained(rank, size, inputs, workdir, params, *, resume=None, dies_after=None):
-    """What one rank returns and says, and the checkpoints that it wrote."""
+def trained(
+    rank, size, inputs, workdir, params, *, resume=None, dies_after=None, armed=None, divided=False
+):
+    """What one rank returns and says, and the checkpoints that it wrote. `armed`: a folder of
+    failpoints; `divided`: as if no device held the base."""
     torch.set_num_threads(1)
+    failpoints._folder = armed
+    if divided:
+        sharding.WEIGHTS_SHARE = 0.0
     ctx = context(inputs, workdir, params, resume=resume)
     ctx.rank, ctx.processes, ctx.dies_after = rank, size, dies_after
     try:
@@ -50,8 +53,8 @@ def trained(rank, size, inputs, workdir, params, *, resume=None, dies_after=None
 
 
 def train_in(size, inputs, workdir, params, **options):
-    """The same of each rank, a process each: forked from this one, as it has done the imports."""
-    with ProcessPoolExecutor(size, mp_context=get_context("fork")) as pool:
+    """The same of each rank, a process each."""
+    with ProcessPoolExecutor(size, mp_context=PROCESSES) as pool:
         ranks = [
             pool.submit(trained, rank, size, inputs, workdir, params, **options)
             for rank in range(size)
@@ -113,27 +116,29 @@ def test_a_resumed_training_equals_an_undisturbed_one(inputs, tmp_path, again):
     assert result["resolved"]["processes"] == again
 
 
-def test_where_one_rank_lacks_memory_all_go_on_with_less(inputs, tmp_path, arm):
+def test_where_one_rank_lacks_memory_all_go_on_with_less(inputs, tmp_path):
     params = {**EXACT, "micro_batch": 4}
     train_in(2, inputs, tmp_path / "whole", params)
-    arm("train.step@5", "oom")  # fires in one of them
-    ranks = train_in(2, inputs, tmp_path / "healed", params)
+    armed = tmp_path / "failpoints"
+    armed.mkdir()
+    (armed / "train.step@5").write_text("oom")  # fires in one of them
+    ranks = train_in(2, inputs, tmp_path / "healed", params, armed=str(armed))
     assert [result["resolved"]["micro_batch"] for result, *_ in ranks] == [2, 2]
     assert [len(warnings(said)) for _, said, _ in ranks] == [1, 1]
     assert same_but_for_rounding(weights(tmp_path / "healed/out"), weights(tmp_path / "whole/out"))
 
 
-def test_a_base_that_fits_no_device_is_divided(inputs, tmp_path, monkeypatch):
+def test_a_base_that_fits_no_device_is_divided(inputs, tmp_path):
     """And what is learned is the same, though a rank has fewer groups, and after a kill."""
     params = {**EXACT, "epochs": 1, "batch_size": 3, "micro_batch": 1, "save_steps": 2}
     params["gradient_checkpointing"] = True
     ((_, whole, _),) = train_in(1, inputs, tmp_path / "whole", params)
-    monkeypatch.setattr(sharding, "WEIGHTS_SHARE", 0.0)
-    (_, said, checkpoints), _ = train_in(2, inputs, tmp_path / "killed", params, dies_after=3)
+    killed, final = tmp_path / "killed", tmp_path / "final"
+    (_, said, checkpoints), _ = train_in(2, inputs, killed, params, dies_after=3, divided=True)
     assert "divided over 2 devices" in str(said)
-    train_in(2, inputs, tmp_path / "final", params, resume=checkpoints[-1])
+    train_in(2, inputs, final, params, resume=checkpoints[-1], divided=True)
     assert curve(said) == pytest.approx(curve(whole)[: len(curve(said))], rel=1e-6)
-    assert same_but_for_rounding(weights(tmp_path / "final/out"), weights(tmp_path / "whole/out"))
+    assert same_but_for_rounding(weights(final / "out"), weights(tmp_path / "whole/out"))
 
 
 def met(rank, meeting):
@@ -145,7 +150,7 @@ def met(rank, meeting):
 
 
 def test_ranks_meet_and_listen_on_the_loopback_interface_alone(tmp_path):
-    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(2, mp_context=PROCESSES) as pool:
         ranks = [pool.submit(met, rank, tmp_path / "meeting") for rank in range(2)]
         assert [rank.result() for rank in ranks] == [([2, 1, 1, 0, 50], {"127.0.0.1"})] * 2
 
