@@ -55,7 +55,7 @@ up: setup
 	@exec $(BIN)/tuneyard up $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest -m "not slow and not chaos"
+	@$(BIN)/python -m pytest -m "not slow and not chaos and not gpu"
 
 # What is guarded because it needs a CUDA device; where there is none, each test says so.
 gpu-check: setup

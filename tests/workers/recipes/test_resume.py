@@ -96,7 +96,10 @@ def in_a_runner(inputs, workdir: Path, params, *, resume=None, kill_after=None) 
         runner.kill()
 
 
-@pytest.mark.parametrize("quantization", ["none", "8bit", "4bit"])
+@pytest.mark.parametrize(
+    "quantization",
+    ["8bit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("none", "4bit"))],
+)
 def test_runners_that_are_killed_leave_what_the_next_needs(inputs, tmp_path, quantization):
     """Real processes, SIGKILL, and the weights of one that nobody disturbed."""
     params = {**EXACT, "quantization": quantization, "save_steps": 2, "epochs": 4}
