@@ -138,7 +138,8 @@ def test_a_paused_job_frees_its_worker_in_time_and_resumed_comes_to_the_same(
         [[last_step]] = query(machine, sql, job_id)
         wish(machine, job_id, "resume")
     else:
-        assert moment == "finishing"
+        # While its supervisor stores, a runner trains on, perhaps to its end.
+        assert moment in ("storing", "finishing")
     assert made_of(machine, job_id, adapter) == undisturbed
     if status == "paused" and moment != "queued":
         assert outcomes(machine, job_id) == ["paused", "succeeded"]
