@@ -9,4 +9,6 @@ import core.datasets.models
 import core.files.models
 import core.fleet.models
 import core.idempotency.models
-import core.jobs.models  # noqa: F401
+import core.jobs.models
+import core.uploads.models
+import core.webhooks.models  # noqa: F401

@@ -13,6 +13,8 @@ class Project(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    quotas: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """Bounds of what it may have at once; what is not named is not bounded."""
     created_at: Mapped[float] = mapped_column(default=db_now())
 
 

@@ -35,3 +35,5 @@ class MergedModel(Base):
     parity: Mapped[dict[str, Any]]
     """How far the merged model is from the live adapter, as measured by the merge."""
     created_at: Mapped[float] = mapped_column(default=db_now())
+    deleted_at: Mapped[float | None]
+    """Set when its files are gone; the row stays for the jobs that name it."""

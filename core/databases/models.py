@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db import Base, db_now
@@ -18,6 +18,8 @@ class TargetDatabase(Base):
     dialect: Mapped[str]
     storage_key: Mapped[str | None]
     """The SQLite file; None for a database that is reached by a DSN."""
+    dsn: Mapped[str | None] = mapped_column(Text)
+    """With its password, so it is in no answer, log or event; a runner hears it by its pipe."""
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str | None]
     schema: Mapped[dict[str, Any]]

@@ -17,5 +17,7 @@ class File(Base):
     sha256: Mapped[str]
     storage_key: Mapped[str]
     created_at: Mapped[float] = mapped_column(default=db_now())
+    expires_at: Mapped[float | None]
+    """The keeper deletes the bytes after this moment."""
     deleted_at: Mapped[float | None]
     """Set when the bytes are gone; the row stays for the jobs that name it."""

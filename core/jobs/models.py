@@ -28,6 +28,14 @@ class Job(Base):
     """Not before this moment: a failed attempt is tried again after a while."""
     time_limit_seconds: Mapped[float]
     """How long it may run in all its attempts; what it waits or is paused does not count."""
+    labels: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """The customer's own words on it, which OpenAI calls `metadata`; lists filter by them."""
+    request: Mapped[dict[str, Any] | None]
+    """What another surface was asked for, as it has to say again; `surface` names that surface."""
+    surface: Mapped[str | None] = mapped_column(index=True)
+    """`fine_tuning` or `batch`: the facade that made it; None is /v1/jobs."""
+    expires_at: Mapped[float | None]
+    """The keeper stops it after this moment; what it has done by then is kept."""
     retry_of: Mapped[str | None]
     """The job whose rows and checkpoints it took over. No key: that one may be gone by now."""
 
