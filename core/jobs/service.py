@@ -4,6 +4,8 @@ Whatever anybody does to a job is called from here; how an attempt ends stands i
 of a status in `transitions`.
 """
 
+from typing import Any
+
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
@@ -61,8 +63,15 @@ def submit(
     depends_on: str | None = None,
     time_limit_seconds: float | None = None,
     retry_of: str | None = None,
+    surface: str | None = None,
+    request: dict[str, Any] | None = None,
+    labels: dict[str, str] | None = None,
+    expires_at: float | None = None,
 ) -> Job:
-    """Queue a job, or raise what stands in its way. It is rung for after the commit."""
+    """Queue a job, or raise what stands in its way. It is rung for after the commit.
+
+    `surface`, `request`, `labels` and `expires_at` are for a facade: see `Job`.
+    """
     kind = job_type(type_name)
     waits_for = kind.check(session, project_id, params) or depends_on
     job = Job(
@@ -76,6 +85,10 @@ def submit(
         depends_on=waits_for,
         time_limit_seconds=time_limit_seconds or kind.time_limit_seconds,
         retry_of=retry_of,
+        surface=surface,
+        request=request,
+        labels=labels or {},
+        expires_at=expires_at,
     )
     session.add(job)
     session.flush()
