@@ -1,0 +1,125 @@
+"""What a chat request may say, and which of OpenAI's fields are honoured. Knows no model, no HTTP.
+
+One shape for `POST /v1/chat/completions` and for a line of a batch. Whatever changes the answer and
+can't be honoured is refused by its name; what changes nothing is taken.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from core.chat.fields import Content, Stop, Text, only
+
+DEFAULT_TOKENS = 1024
+"""Where a request sets no bound, an answer that does not end by itself ends here."""
+MOST_ANSWERS = 128
+MOST_MESSAGES = 2048
+
+
+class Message(BaseModel):
+    """One turn. `developer` is OpenAI's newer word for `system`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Content
+    # What an answer's message has too, so that it can be sent back as it came.
+    name: Any = None
+    annotations: Any = None
+    audio: only() = None
+    function_call: only() = None
+    refusal: only() = None
+    tool_calls: only([]) = None
+
+    def turn(self) -> dict[str, str]:
+        role = "system" if self.role == "developer" else self.role
+        return {"role": role, "content": self.content}
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    include_usage: bool = False
+    include_obfuscation: Any = None
+
+
+class Unheard(BaseModel):
+    """Fields that OpenAI's clients send. The first ones change nothing; the others are taken where
+    they ask for what is done anyway."""
+
+    metadata: Any = None
+    moderation: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
+    safety_identifier: Any = None
+    store: Any = None
+    user: Any = None
+
+    audio: only() = None
+    frequency_penalty: only(0) = None
+    function_call: only("none", "auto") = None
+    functions: only([]) = None
+    logit_bias: only({}) = None
+    logprobs: only(False) = None
+    modalities: only(["text"], instead="['text'] is") = None
+    parallel_tool_calls: only(True, False) = None
+    prediction: only() = None
+    presence_penalty: only(0) = None
+    reasoning_effort: only("none") = None
+    response_format: only({"type": "text"}, instead="only {'type': 'text'} is") = None
+    service_tier: only("auto", "default") = None
+    tool_choice: only("none", "auto") = None
+    tools: only([]) = None
+    top_logprobs: only(0) = None
+    verbosity: only("medium") = None
+    web_search_options: only() = None
+
+
+class ChatRequest(Unheard):
+    """`temperature` is 0 unless it is set: the same question has the same answer, which is the one
+    that an evaluation scores."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    model: Text = Field(min_length=1, max_length=400)
+    messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
+    max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    n: int | None = Field(None, ge=1, le=MOST_ANSWERS)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stop: Stop | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+
+    @field_validator("messages")
+    @classmethod
+    def _asks(cls, messages: list[Message]) -> list[Message]:
+        if messages[-1].role != "user":
+            raise PydanticCustomError(
+                "invalid_messages",
+                "the last message has to be the user's: an answer can't be continued",
+            )
+        return messages
+
+    @field_validator("stream_options")
+    @classmethod
+    def _streams(cls, options: StreamOptions | None, given: ValidationInfo) -> StreamOptions | None:
+        if options is not None and not given.data.get("stream"):
+            raise PydanticCustomError("invalid_stream_options", "only where stream is true")
+        return options
+
+    @property
+    def turns(self) -> list[dict[str, str]]:
+        return [message.turn() for message in self.messages]
+
+    @property
+    def answer_tokens(self) -> int:
+        return self.max_completion_tokens or self.max_tokens or DEFAULT_TOKENS
+
+    @property
+    def include_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
