@@ -40,16 +40,21 @@ def find_merged(session: Session, project_id: str, reference: str) -> MergedMode
         select(MergedModel).where(
             MergedModel.project_id == project_id,
             or_(MergedModel.id == reference, MergedModel.name == reference),
+            MergedModel.deleted_at.is_(None),
         )
     )
 
 
 def require_free_name(session: Session, project_id: str, name: str) -> None:
-    """A merged model may hide neither a base model nor another merged one."""
+    """A merged model may hide neither a base model nor another merged one. The name of a deleted
+    one is not given again: a job that names it must not get another model."""
     exclusive(session, f"model:{project_id}:{name}")
-    if session.get(BaseModel, name) or find_merged(session, project_id, name):
+    merged = select(MergedModel.id).where(
+        MergedModel.project_id == project_id, MergedModel.name == name
+    )
+    if session.get(BaseModel, name) or session.scalar(merged):
         raise InvalidInput(
-            f"A model named '{name}' exists already; choose another name.",
+            f"A model named '{name}' exists or existed already; choose another name.",
             param="name",
             code="name_taken",
         )

@@ -19,6 +19,8 @@ def model_inputs(target: ModelTarget) -> dict[str, Input]:
     inputs = {"model": Input(target.base.name, store="models")}
     if target.version is not None:
         inputs["adapter"] = Input(target.version.storage_key)
+    elif target.checkpoint is not None:
+        inputs["adapter"] = Input(f"{target.checkpoint.storage_key}/adapter")
     return inputs
 
 
