@@ -48,9 +48,9 @@ def three_shot_schema(dataset: Path) -> str:
 def beginning(params: dict[str, Any], inputs: dict[str, Path], folder: Path) -> dict[str, Any]:
     """What our training would begin with: rows in tokens, the untrained adapter and the prompt's
     template in `folder`; the resolved hyperparameters."""
+    from core.training.hyperparameters import LoraSettings, TrainSettings
     from workers.ml import lora
     from workers.ml.examples import encode_rows, read_dataset
-    from workers.ml.hyperparameters import LoraSettings, TrainSettings
     from workers.ml.loading import load_base
     from workers.recipes.train import choose_template, resolve
 

@@ -66,7 +66,7 @@ class Players:
         """What every contestant is told."""
         from transformers import AutoTokenizer
 
-        from workers.ml.prompts import end_token_ids
+        from core.training.prompts import end_token_ids
 
         material = self.material
         tokenizer = AutoTokenizer.from_pretrained(material.model)

@@ -73,7 +73,7 @@ def read_prompts(path: Path) -> list[list[int]]:
 
 def _train(model: Path, rows: Sequence[dict[str, list[int]]], shape: Path, folder: Path) -> None:
     from benchmarks.training.loop import build_training
-    from workers.ml.hyperparameters import LoraSettings
+    from core.training.hyperparameters import LoraSettings
     from workers.ml.loading import load_base
     from workers.ml.lora import attach_adapter
     from workers.ml.packing import Example

@@ -17,8 +17,8 @@ def build_training(
     reporter: "Silent | None" = None,
 ):
     """A `Training`; the layers below the adapted ones run in every step."""
+    from core.training.sizing import Sizing
     from workers.ml import lora, memory
-    from workers.ml.sizing import Sizing
     from workers.ml.training import Plan, Training
 
     memory.keep_freed_memory()

@@ -37,8 +37,8 @@ def prepare(model: str, data: Path, folder: Path) -> Material:
 
     from core.sql.introspect import introspect_sqlite
     from core.sql.render import render_schema
+    from core.training.prompts import PromptTemplate
     from workers.ml.packing import Example, common_prefix
-    from workers.ml.prompts import PromptTemplate
 
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(STORE / model, local_files_only=True)
@@ -68,7 +68,7 @@ def prepare(model: str, data: Path, folder: Path) -> Material:
 def _adapter(model: Path, folder: Path) -> Path:
     import torch
 
-    from workers.ml.hyperparameters import LoraSettings
+    from core.training.hyperparameters import LoraSettings
     from workers.ml.loading import load_base
     from workers.ml.lora import attach_adapter
 

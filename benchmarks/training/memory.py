@@ -85,8 +85,8 @@ def measure(
     import torch
 
     from benchmarks.training.loop import build_training
+    from core.training.hyperparameters import LoraSettings
     from workers.ml import lora, memory
-    from workers.ml.hyperparameters import LoraSettings
     from workers.ml.loading import load_base
 
     torch.set_num_threads(1)

@@ -39,8 +39,8 @@ def build(told: dict[str, Any]):
     import torch
     from safetensors.torch import load_file
 
+    from core.training.hyperparameters import LoraSettings
     from workers.ml.checkpointing import load_adapter_weights
-    from workers.ml.hyperparameters import LoraSettings
     from workers.ml.loading import load_base
     from workers.ml.lora import attach_adapter
     from workers.ml.packing import Example

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from core.training.prompts import FILE_NAME, PromptTemplate
 from workers.ml.engine import Engine
 from workers.ml.generation import Completion, Request
 from workers.ml.loading import LoadedModel, load_adapter, load_base
-from workers.ml.prompts import FILE_NAME, PromptTemplate
 from workers.ml.sampling import Sampling
 
 

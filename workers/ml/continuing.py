@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from core.errors import JobFailure
+from core.training.hyperparameters import LoraSettings, TrainSettings
 from workers.ml.checkpointing import WEIGHTS, adapter_weights, load_adapter_weights
-from workers.ml.hyperparameters import LoraSettings, TrainSettings
 from workers.ml.loading import lora_config, refuse_hostile_adapter
 from workers.ml.lora import linear_names
 

@@ -2,8 +2,8 @@
 
 import time
 
+from core.training.prompts import end_token_ids
 from workers.ml.generation import Completion
-from workers.ml.prompts import end_token_ids
 from workers.ml.rows import Row
 from workers.ml.stopping import end_of_answer, ends_possible
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from core.errors import JobFailure
+from core.training.sizing import Sizing
 from workers.ml import memory
 from workers.ml.checkpointing import random_state, set_random_state
 from workers.ml.lower import LowerStates
 from workers.ml.module import TrainingModule
 from workers.ml.outofmemory import memory_class
 from workers.ml.parallel import ALONE, World
-from workers.ml.sizing import Sizing
 
 Done = TypeVar("Done")
 

@@ -15,7 +15,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from core.errors import JobFailure
-from workers.ml.hyperparameters import LoraSettings
+from core.training.hyperparameters import LoraSettings
 from workers.ml.quantization import dense_weight
 
 SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # usually with one input

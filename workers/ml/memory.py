@@ -1,4 +1,4 @@
-"""How much memory there is and how much a training takes. Knows sizes, no model class."""
+"""How much memory there is, and how much is used. Knows no model."""
 
 import ctypes
 import gc
@@ -9,13 +9,6 @@ from pathlib import Path
 import torch
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
-# Measured (benchmarks/training/memory.py; the table is in docs/training.md), and fitted so that the
-# estimate lies above what a training took and, less the fixed part, below twice of it.
-FIXED_BYTES = 350 << 20  # the optimizer, and the kernels that oneDNN makes
-KEPT_PER_LAYER = 9  # hidden-size vectors that a decoder layer keeps for its backward pass
-KEPT_PER_MLP = 4  # intermediate-size vectors likewise
-LOGIT_COPIES = 2  # the head's logits and their gradient
-PAIR_COPIES = 18  # of one layer's probabilities, some in fp32, in the backward pass of a CPU
 
 
 def keep_freed_memory() -> None:
@@ -73,26 +66,6 @@ def available(device: str) -> int:
     meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     host = int(meminfo["MemAvailable"].split()[0]) * 1024
     return min(host, _group_limit())
-
-
-def group_bytes(
-    config,
-    *,
-    tokens: int,
-    labels: int,
-    pairs: int,
-    layers: int,
-    itemsize: int,
-    gradient_checkpointing: bool,
-) -> int:
-    """What a packed row of `tokens` takes for its forward and backward pass, by estimate: vectors
-    of each of the `layers` that are trained (checkpointed: one a layer, and all of one layer), the
-    logits of `labels` with their gradient, and one layer's attention over `pairs` of tokens."""
-    layer = KEPT_PER_LAYER * config.hidden_size + KEPT_PER_MLP * config.intermediate_size
-    kept = layer + layers * config.hidden_size if gradient_checkpointing else layer * layers
-    attention = PAIR_COPIES * pairs * config.num_attention_heads * itemsize
-    logits = labels * config.vocab_size * LOGIT_COPIES * itemsize
-    return FIXED_BYTES + tokens * kept * itemsize + logits + attention
 
 
 def _group_limit() -> int:

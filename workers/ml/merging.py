@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from core.errors import JobFailure
+from core.training.prompts import FILE_NAME, PromptTemplate, end_token_ids
 from workers.ml.loading import LoadedModel, load_adapter, load_base
-from workers.ml.prompts import FILE_NAME, PromptTemplate, end_token_ids
 
 Part = TypeVar("Part")
 

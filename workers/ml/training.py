@@ -20,6 +20,9 @@ from torch import Tensor
 
 from core.errors import JobFailure
 from core.failpoints import failpoint
+from core.training.hyperparameters import EarlyStopping
+from core.training.planning import batches_per_epoch, total_steps
+from core.training.sizing import Sizing
 from workers.ml import memory
 from workers.ml.checkpointing import (
     Position,
@@ -29,14 +32,12 @@ from workers.ml.checkpointing import (
     write_state,
 )
 from workers.ml.healing import Healing, Thrift
-from workers.ml.hyperparameters import EarlyStopping
 from workers.ml.lora import trainable_parameters
 from workers.ml.lower import LowerStates, has_room
 from workers.ml.module import TrainingModule
 from workers.ml.optimisation import make_optimizer, make_schedule
 from workers.ml.packing import Example, Group, groups_of, pack
 from workers.ml.parallel import ALONE, World
-from workers.ml.sizing import Sizing
 
 
 class Reporter(Protocol):
@@ -93,8 +94,8 @@ class Training:
         self.plan, self.sizing, self.reporter, self.device = plan, sizing, reporter, device
         self.resolved = {} if resolved is None else resolved
         self.world = world
-        self.batches_per_epoch = math.ceil(len(examples) / plan.batch_size)
-        self.total_steps = max(1, math.ceil(plan.epochs * self.batches_per_epoch))
+        self.batches_per_epoch = batches_per_epoch(len(examples), plan.batch_size)
+        self.total_steps = total_steps(plan.epochs, len(examples), plan.batch_size)
         self.position, self.best = Position(), None
         self.saved_step, self.saved_at = 0, time.monotonic()
         self._prepare()

@@ -8,22 +8,22 @@ from typing import Any
 import torch
 
 from core.errors import JobFailure
-from workers.ml import hyperparameters, lora, memory, parallel
+from core.training import hyperparameters
+from core.training.examples import Example, encode_rows
+from core.training.hyperparameters import TrainSettings
+from core.training.planning import choose_template, resolve, shares_prefix, thin_out
+from core.training.prompts import PromptTemplate
+from core.training.sizing import ACTIVATION_SHARE, Sizing
+from workers.ml import lora, memory, parallel
 from workers.ml.card import write_card
 from workers.ml.checkpointing import read_resolved
 from workers.ml.continuing import Start
-from workers.ml.examples import Dataset, encode_rows, read_dataset
+from workers.ml.examples import Dataset, read_dataset
 from workers.ml.healing import Thrift
-from workers.ml.hyperparameters import TrainSettings
 from workers.ml.loading import LoadedModel, load_base
-from workers.ml.packing import Example
 from workers.ml.parallel import World
-from workers.ml.prompts import PromptTemplate
 from workers.ml.sharding import must_shard, shard
-from workers.ml.sizing import ACTIVATION_SHARE, Sizing
 from workers.ml.training import Plan, Training
-
-VALIDATION_LIMIT = 256  # examples; the loss of more would only cost time
 
 
 def run(ctx) -> dict[str, Any]:
@@ -36,7 +36,12 @@ def run(ctx) -> dict[str, Any]:
     if must_shard(ctx.inputs["model"], world, quantization=settings.quantization):
         world = replace(world, sharded=True)
     dataset = read_dataset(ctx.inputs["dataset"])
-    template = choose_template(settings, ctx.params, dataset)
+    template = choose_template(
+        settings,
+        kind=dataset.kind,
+        schema_text=ctx.params.get("schema_text") or dataset.schema_text,
+        dialect=ctx.params.get("dialect") or dataset.dialect,
+    )
     loaded = load_base(
         ctx.inputs["model"],
         quantization=settings.quantization,
@@ -58,7 +63,7 @@ def run(ctx) -> dict[str, Any]:
     start = Start.read(ctx.inputs["continue_from"]) if "continue_from" in ctx.inputs else None
     if start is not None:
         settings = start.fit(settings, ctx.params.get("lora") or {}, loaded.model)
-    resolved = read_resolved(ctx.resume) if ctx.resume else resolve(settings, loaded, train)
+    resolved = read_resolved(ctx.resume) if ctx.resume else first_plan(settings, loaded, train)
     resolved["processes"] = world.size
     ceiling = ctx.params.get("memory_ceiling")
     sizing = measure(settings, resolved, loaded, train, ceiling=ceiling, world=world)
@@ -92,25 +97,12 @@ def run(ctx) -> dict[str, Any]:
         "trainable_parameters": sum(p.numel() for p in lora.trainable_parameters(model)),
         "train_examples": len(train),
         "validation_examples": len(validation),
+        "train_tokens": sum(map(len, train)),
         **figures,
     }
     if world.leads:
         save_adapter(ctx, model, template, dataset, settings, result)
     return result
-
-
-def choose_template(
-    settings: TrainSettings, params: dict[str, Any], dataset: Dataset
-) -> PromptTemplate:
-    schema = params.get("schema_text") or dataset.schema_text
-    style = settings.prompt
-    if style == "auto":
-        style = hyperparameters.auto_prompt(dataset.kind)
-    return PromptTemplate(
-        style,
-        schema_text=schema if style == "schema" else None,
-        dialect=params.get("dialect") or dataset.dialect,
-    )
 
 
 def encode_split(
@@ -141,27 +133,17 @@ def watched(ctx, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def thin_out(examples: Sequence[Example]) -> list[Example]:
-    """At most VALIDATION_LIMIT, evenly spread: the same ones at each validation."""
-    step = max(1, -(-len(examples) // VALIDATION_LIMIT))
-    return list(examples[::step])
-
-
-def resolve(
+def first_plan(
     settings: TrainSettings, loaded: LoadedModel, train: Sequence[Example]
 ) -> dict[str, Any]:
-    """Every "auto" as a value."""
-    values = settings.to_dict()
-    parameters = sum(p.numel() for p in loaded.model.parameters())
-    values["precision"] = loaded.precision
-    if settings.epochs == "auto":
-        values["epochs"] = hyperparameters.auto_epochs(len(train))
-    if settings.learning_rate == "auto":
-        values["learning_rate"] = hyperparameters.auto_learning_rate(parameters)
-    if settings.lora.layers == "auto":
-        count = loaded.model.config.num_hidden_layers
-        values["lora"]["layers"] = hyperparameters.auto_layers(count, loaded.device)
-    return values
+    return resolve(
+        settings,
+        examples=len(train),
+        parameters=sum(p.numel() for p in loaded.model.parameters()),
+        layers=loaded.model.config.num_hidden_layers,
+        device=loaded.device,
+        precision=loaded.precision,
+    )
 
 
 def measure(
@@ -202,11 +184,6 @@ def be_sparing(ctx, settings: TrainSettings, resolved: dict[str, Any], sizing: S
         message = f"{wanted} has been too much for such a device; it begins with {thrift}"
         ctx.event(message, level="warning")
         resolved |= {name: value for name, value in vars(thrift).items() if name in resolved}
-
-
-def shares_prefix(settings: TrainSettings) -> bool:
-    """Dropout would draw one mask over a group's shared prefix, so it takes the plain path."""
-    return settings.lora.dropout == 0
 
 
 def prepare_model(loaded: LoadedModel, settings: TrainSettings, resolved: dict[str, Any]):

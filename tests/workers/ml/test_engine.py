@@ -5,11 +5,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from core.errors import JobFailure
+from core.training.hyperparameters import LoraSettings
 from tests.tiny_model import build_tiny_model
 from workers.ml import lora
 from workers.ml.engine import Engine
 from workers.ml.generation import Request
-from workers.ml.hyperparameters import LoraSettings
 from workers.ml.loading import LoadedModel, load_base
 from workers.ml.prefixes import common_prefix
 from workers.ml.sampling import Sampling

@@ -1,17 +1,5 @@
-import pytest
-
-from core.errors import JobFailure
-from tests.tiny_model import build_tiny_dataset, build_tiny_tokenizer
-from workers.ml.examples import encode_rows, read_dataset
-from workers.ml.prompts import PromptTemplate
-
-
-def rows(*answers):
-    return [{"line": i, "question": "q", "answer": a} for i, a in enumerate(answers, start=5)]
-
-
-def encode(rows, **options):
-    return encode_rows(rows, build_tiny_tokenizer(), PromptTemplate("chat"), **options)
+from tests.tiny_model import build_tiny_dataset
+from workers.ml.examples import read_dataset
 
 
 def test_a_prepared_dataset_is_read_with_its_kind_and_schema(tmp_path):
@@ -19,22 +7,3 @@ def test_a_prepared_dataset_is_read_with_its_kind_and_schema(tmp_path):
     dataset = read_dataset(build_tiny_dataset(tmp_path / "d", data, schema_text="t(a)"))
     assert (dataset.kind, dataset.schema_text, dataset.dialect) == ("sql", "t(a)", "sqlite")
     assert dataset.splits["test"][0]["answer"] == "b" and dataset.splits["test"][0]["line"] == 2
-
-
-def test_rows_that_are_too_long_are_named_by_their_line():
-    with pytest.raises(JobFailure) as refused:
-        encode(rows("x", "y" * 300), max_length=100, truncate=False)
-    assert refused.value.klass == "data"
-    assert "line 6" in refused.value.message and "line 5" not in refused.value.message
-
-
-def test_a_long_row_is_cut_at_its_end_if_asked():
-    (whole,) = encode(rows("y" * 300), max_length=1000, truncate=False)
-    (cut,) = encode(rows("y" * 300), max_length=100, truncate=True)
-    assert len(cut) == 100 and cut.prompt_ids == whole.prompt_ids
-    assert cut.completion_ids == whole.completion_ids[: len(cut.completion_ids)]
-
-
-def test_a_row_whose_prompt_alone_is_too_long_can_not_be_cut():
-    with pytest.raises(JobFailure, match="line 5"):
-        encode(rows("x"), max_length=8, truncate=True)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from core.training.hyperparameters import LoraSettings
 from tests.tiny_model import build_tiny_model
 from workers.ml import lora
-from workers.ml.hyperparameters import LoraSettings
 from workers.ml.loading import load_base
 from workers.ml.module import TrainingModule
 from workers.ml.packing import Example, groups_of

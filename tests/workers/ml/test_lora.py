@@ -8,9 +8,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobFailure
+from core.training.hyperparameters import LoraSettings
 from tests.tiny_model import build_tiny_model
 from workers.ml import lora
-from workers.ml.hyperparameters import LoraSettings
 from workers.ml.loading import load_base
 
 

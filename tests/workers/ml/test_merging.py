@@ -7,10 +7,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from core.errors import JobFailure
+from core.training.prompts import PromptTemplate
 from tests.tiny_model import build_tiny_model
 from workers.ml import merging
 from workers.ml.loading import load_adapter, load_base
-from workers.ml.prompts import PromptTemplate
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from core.training.hyperparameters import LoraSettings
+from core.training.prompts import PromptTemplate
 from tests.tiny_model import build_tiny_model
 from workers.ml import lora
-from workers.ml.hyperparameters import LoraSettings
 from workers.ml.loading import load_base
 from workers.ml.lower import LowerStates, first_adapted_layer, kept_bytes
 from workers.ml.module import TrainingModule
 from workers.ml.packing import Example, groups_of
-from workers.ml.prompts import PromptTemplate
 
 SCHEMA = "customers(id, name)\norders(id, total)"
 ROWS = [

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from core.training.hyperparameters import LoraSettings
 from tests.tiny_model import build_tiny_model
 from workers.ml import lora
 from workers.ml.attention import PackedAttention
-from workers.ml.hyperparameters import LoraSettings
 from workers.ml.loading import load_base
 from workers.ml.loss import ROWS
 from workers.ml.lower import LowerStates

@@ -9,10 +9,10 @@ import torch
 from core.errors import JobFailure
 from core.evaluations.summary import summarise_batch
 from core.sql.execute import SqlRunner
+from core.training.prompts import PromptTemplate
 from tests.tiny_model import build_tiny_model
 from workers.context import LocalContext
 from workers.ml.generation import Completion
-from workers.ml.prompts import PromptTemplate
 from workers.recipes.generate import answered, read_questions, run
 
 SCHEMA = "customers(id, name, city)"

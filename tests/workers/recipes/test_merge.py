@@ -9,11 +9,11 @@ from peft import LoraConfig, get_peft_model
 from core.basemodels.safety import check_model_directory
 from core.basemodels.store import read_manifest
 from core.errors import JobFailure
+from core.training.prompts import PromptTemplate
 from tests.tiny_model import build_tiny_model
 from workers.context import LocalContext, Stopped
 from workers.ml import merging
 from workers.ml.loading import load_base
-from workers.ml.prompts import PromptTemplate
 from workers.recipes.merge import run
 
 

@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobFailure
+from core.training.prompts import PromptTemplate
 from tests.tiny_model import build_tiny_dataset, build_tiny_model
 from workers.context import LocalContext, Stopped
-from workers.ml.prompts import PromptTemplate
 from workers.recipes import train
 
 ROWS = [{"question": f"How many of {i}?", "answer": f"SELECT {i}"} for i in range(20)]

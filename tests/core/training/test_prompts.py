@@ -3,8 +3,8 @@ import json
 import pytest
 
 from core.errors import JobFailure
+from core.training.prompts import PromptTemplate, end_token_id, end_token_ids
 from tests.tiny_model import build_tiny_tokenizer
-from workers.ml.prompts import PromptTemplate, end_token_id, end_token_ids
 
 ROW = {"question": "多少客户?", "input": "", "answer": "SELECT 1", "context": "[]"}
 

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from core.errors import JobFailure
-from workers.ml import hyperparameters
-from workers.ml.hyperparameters import EarlyStopping, TrainSettings
+from core.training import hyperparameters
+from core.training.hyperparameters import EarlyStopping, TrainSettings
 
 
 def test_nothing_given_is_the_default_preset():

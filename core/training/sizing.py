@@ -1,4 +1,5 @@
-"""How many examples make a group: by the estimate, the free memory and what was learned of it.
+"""What a training takes of memory, and how many examples make a group: by the estimate, the free
+memory and what was learned of it.
 
 Knows lengths of examples and sizes of a model; no loop and no device's name.
 """
@@ -6,10 +7,16 @@ Knows lengths of examples and sizes of a model; no loop and no device's name.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workers.ml import memory
-from workers.ml.packing import Example, common_prefix, families, rounded
+from core.training.examples import Example, common_prefix, families, rounded
 
 ACTIVATION_SHARE = 0.5  # of the free memory that a group's activations may take
+# Measured (benchmarks/training/memory.py; the table is in docs/training.md), and fitted so that the
+# estimate lies above what a training took and, less the fixed part, below twice of it.
+FIXED_BYTES = 350 << 20  # the optimizer, and the kernels that oneDNN makes
+KEPT_PER_LAYER = 9  # hidden-size vectors that a decoder layer keeps for its backward pass
+KEPT_PER_MLP = 4  # intermediate-size vectors likewise
+LOGIT_COPIES = 2  # the head's logits and their gradient
+PAIR_COPIES = 18  # of one layer's probabilities, some in fp32, in the backward pass of a CPU
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Sizing:
 
     def need(self, micro_batch: int, gradient_checkpointing: bool) -> Need:
         shape = self.shape(micro_batch)
-        need = memory.group_bytes(
+        need = group_bytes(
             self.config,
             **shape,
             layers=self.layers,
@@ -83,3 +90,23 @@ class Sizing:
 def _padded(length: int) -> int:
     """What `rounded` makes of it or of anything shorter, at most."""
     return length + length // 16
+
+
+def group_bytes(
+    config,
+    *,
+    tokens: int,
+    labels: int,
+    pairs: int,
+    layers: int,
+    itemsize: int,
+    gradient_checkpointing: bool,
+) -> int:
+    """What a packed row of `tokens` takes for its forward and backward pass, by estimate: vectors
+    of each of the `layers` that are trained (checkpointed: one a layer, and all of one layer), the
+    logits of `labels` with their gradient, and one layer's attention over `pairs` of tokens."""
+    layer = KEPT_PER_LAYER * config.hidden_size + KEPT_PER_MLP * config.intermediate_size
+    kept = layer + layers * config.hidden_size if gradient_checkpointing else layer * layers
+    attention = PAIR_COPIES * pairs * config.num_attention_heads * itemsize
+    logits = labels * config.vocab_size * LOGIT_COPIES * itemsize
+    return FIXED_BYTES + tokens * kept * itemsize + logits + attention
