@@ -35,6 +35,9 @@ from workers.ml.rows import Batch, Row, advance, compact, fork, make_row, prefix
 DRAFTING_ROWS = 2
 # Prompt tokens that may enter in one step: bounds its activations, and what others wait for it.
 ENTERING_TOKENS = 2048
+# So many of a batch's rows wait at most: the rest of it is not read yet, which bounds what its
+# prompts take. Many enough to find what they begin with in common.
+MOST_WAITING = 1000
 
 
 class Engine:
@@ -79,19 +82,33 @@ class Engine:
         self, requests: Iterable[Request], *, on_step: Callable[[], None] | None = None
     ) -> Iterator[Completion]:
         """Completions as they finish, in any order. What all prompts for an adapter begin with is
-        computed once.
+        computed once. A large batch is read as it is worked off.
 
         `on_step` is called after every step and may raise to stop the work.
         """
+        left = iter(requests)
+        self._take(left)
+
+        def after_step() -> None:
+            if len(self._waiting) <= MOST_WAITING // 2:
+                self._take(left)
+            if on_step is not None:
+                on_step()
+
+        yield from self.run(on_step=after_step)
+
+    def _take(self, left: Iterator[Request]) -> None:
+        """Reads on in a batch, until enough rows wait."""
         groups: dict[str | None, list[Request]] = {}
-        for request in requests:
+        room = MOST_WAITING - len(self._waiting)
+        while room > 0 and (request := next(left, None)) is not None:
             groups.setdefault(request.adapter, []).append(request)
+            room -= request.sampling.n
         for adapter, group in groups.items():
             prefix = self._shared(adapter, [r for r in group if self._problem(r) is None])
             # Long prompts first: what is left at the end, when few rows are in use, is short.
             for request in sorted(group, key=lambda r: -len(r.prompt_ids)):
                 self._enqueue(request, prefix)
-        yield from self.run(on_step=on_step)
 
     def load_adapter(self, name: str, directory: Path) -> None:
         """Makes an adapter (PEFT's format) ready for requests that name it; rows in flight go on.
