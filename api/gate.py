@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.deps import principal_of
 from api.errors import answer_to
 from api.figures import count_request
-from api.logs import REQUEST_ID
 from core.errors import InvalidInput, TooLarge
+from core.logs import logged, note
 from core.settings import get_settings
 
 log = logging.getLogger("api.access")
@@ -107,16 +107,12 @@ class Gate:
             await self.app(scope, receive, send)
             return
         passage = Passage(scope, receive, send, f"req_{secrets.token_hex(8)}")
-        token = REQUEST_ID.set(passage.request_id)
-        begun = time.monotonic()
-        try:
-            await self._pass(passage)
-        finally:
-            seconds = time.monotonic() - begun
-            code = passage.code or 499  # the caller went away before there was an answer
-            count_request(scope, code, seconds)
-            log.info("%s %s %d %.3f s", scope["method"], scope["path"], code, seconds)
-            REQUEST_ID.reset(token)
+        with logged(request_id=passage.request_id):
+            begun = time.monotonic()
+            try:
+                await self._pass(passage)
+            finally:
+                self._tell(passage, time.monotonic() - begun)
 
     async def _pass(self, passage: Passage) -> None:
         try:
@@ -130,8 +126,16 @@ class Gate:
             response: Response = answer_to(Request(passage.scope), error)
             await response(passage.scope, passage.receive, passage.answer)
 
+    def _tell(self, passage: Passage, seconds: float) -> None:
+        code = passage.code or 499  # the caller went away before there was an answer
+        count_request(passage.scope, code, seconds)
+        method, path = passage.scope["method"], passage.path
+        data = {"method": method, "path": path, "status": code, "seconds": round(seconds, 4)}
+        log.info("%s %s %d %.3f s", method, path, code, seconds, extra={"data": data})
+
     async def _admit(self, passage: Passage) -> None:
         """Leave in the request's state who asks, or raise why nobody does."""
         header = Headers(scope=passage.scope).get("authorization", "")
         principal = await run_in_threadpool(principal_of, header)
         passage.scope.setdefault("state", {})["principal"] = principal
+        note(project=principal.project_id)

@@ -1,27 +1,18 @@
-"""Log lines of the API: each bears the id of the request that it belongs to."""
+"""How this process logs: as all others do, and of each request one line, which the gate writes."""
 
 import logging
-import sys
-from contextvars import ContextVar
 
-REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
-FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
+from core import logs
 
 
 def configure_logs() -> None:
-    """Write our lines to stderr, unless whoever runs us has set up logging already."""
-    root = logging.getLogger()
-    if root.handlers:
+    """Write our lines to stderr, unless whoever runs us has set up logging already (a test)."""
+    if logging.getLogger().handlers:
         return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(FORMAT))
-    handler.addFilter(add_request_id)
-    root.addHandler(handler)
-    for name in ("api", "core"):
+    logs.install(logging.WARNING)
+    for name in ("api", "core", "uvicorn"):
         logging.getLogger(name).setLevel(logging.INFO)
-
-
-def add_request_id(record: logging.LogRecord) -> bool:
-    # A context variable follows a request into the thread that works for it.
-    record.request_id = REQUEST_ID.get()
-    return True
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        server = logging.getLogger(name)
+        server.handlers.clear()
+        server.propagate = name != "uvicorn.access"  # the gate says the same, and whose it was

@@ -92,7 +92,11 @@ def make_engine(url: str, *, statement_seconds: float | None = None) -> Engine:
     if not url.startswith("sqlite"):
         return make_postgres_engine(url, statement_seconds, json_serializer=to_json)
     engine = create_engine(
-        url, json_serializer=to_json, poolclass=NullPool, connect_args={"timeout": 30}
+        url,
+        json_serializer=to_json,
+        poolclass=NullPool,
+        connect_args={"timeout": 30},
+        hide_parameters=True,  # an error must not tell what was written: see core.postgres
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from core.redaction import redact
+
 FAILURE_CLASSES = (
     "user",
     "data",
@@ -87,6 +89,8 @@ class JobFailure(Exception):
     def __init__(self, klass: str, message: str, **details: Any) -> None:
         if klass not in FAILURE_CLASSES:
             raise ValueError(f"unknown failure class {klass!r}")
+        # It is shown as the job's error, and may tell of what a driver or a library said.
+        message = redact(message)
         super().__init__(message)
         self.klass = klass
         self.message = message

@@ -47,7 +47,14 @@ def make_postgres_engine(url: str, statement_seconds: float | None, **options: A
     if url.startswith("postgresql://"):
         url = url.replace("postgresql://", "postgresql+psycopg://", 1)
     engine = create_engine(
-        url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=TCP, **options
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        connect_args=TCP,
+        # An error is logged, and among the values of a statement may be a secret.
+        hide_parameters=True,
+        **options,
     )
 
     def connect(dialect: Any, record: Any, arguments: list[Any], named: dict[str, Any]) -> Any:

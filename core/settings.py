@@ -5,7 +5,7 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     retain_orphans_days: float = Field(2, gt=0, description="files that no row points to")
     retain_seconds: float = Field(3600, gt=0, description="how often the keeper deletes")
 
+    webhook_seconds: float = Field(5, gt=0, description="how often the keeper sends webhooks")
+    webhook_allow_private: bool = Field(False, description="webhooks by http, to own addresses")
+
+    log_format: Literal["text", "json"] = Field("text", description="of every process' log lines")
     metrics_token: str = Field("", description="lets a scraper read /metrics")
     max_body_bytes: int = Field(10 * MIB, gt=0, description="largest request other than an upload")
     max_upload_bytes: int = Field(2 * GIB, gt=0, description="largest upload")

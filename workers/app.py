@@ -17,6 +17,7 @@ from celery.beat import PersistentScheduler, event_t
 from celery.schedules import schedstate
 from celery.signals import (
     celeryd_after_setup,
+    setup_logging,
     worker_process_init,
     worker_ready,
     worker_shutting_down,
@@ -24,6 +25,7 @@ from celery.signals import (
 from sqlalchemy.exc import SQLAlchemyError
 
 import core.tables  # noqa: F401 - a foreign key is followed to a table that is known
+from core import logs
 from core.basemodels.service import record_base
 from core.basemodels.store import ModelStore
 from core.db import forget_databases, get_database
@@ -65,9 +67,7 @@ app.conf.update(
     broker_channel_error_retry=True,
     # RabbitMQ: a peer that is silent for twice this long is gone; the default is 120.
     broker_heartbeat=20,
-    worker_hijack_root_logger=True,
     worker_redirect_stdouts=False,
-    worker_log_format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     beat_scheduler="workers.app:SteadyScheduler",
     # There are no results, hence nothing to clean up at four in the morning.
     result_expires=None,
@@ -108,6 +108,11 @@ class SteadyScheduler(PersistentScheduler):
 THIS: dict[str, Any] = {}
 # Beside DRAIN, whose wait is by the wall clock: one that is set back would silence the heartbeat.
 GOING = threading.Event()
+
+
+@setup_logging.connect
+def configure_logs(loglevel: int, **_: object) -> None:
+    logs.install(loglevel)  # and with a receiver of this signal Celery installs nothing
 
 
 @celeryd_after_setup.connect

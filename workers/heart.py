@@ -8,6 +8,7 @@ from collections.abc import Callable
 from core.db import get_database
 from core.jobs import claims
 from core.jobs.claims import Claim, LostClaim, Wishes
+from core.logs import logged
 from core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,11 @@ class Heart(threading.Thread):
         return time.monotonic() - self._renewed
 
     def run(self) -> None:
+        claim = self.claim  # a thread begins without what the one that started it bears
+        with logged(project=claim.project_id, job=claim.job_id, attempt=claim.token):
+            self._live()
+
+    def _live(self) -> None:
         pace = min(LISTEN_SECONDS, self.settings.heartbeat_seconds / 2)
         while self.lost is None and not self._ended.wait(pace):
             try:

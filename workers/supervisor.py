@@ -25,6 +25,8 @@ from core.jobs import records, service
 from core.jobs.claims import Claim, LostClaim
 from core.jobs.models import Job
 from core.jobs.types.base import Outcome
+from core.logs import logged
+from core.redaction import redact
 from core.settings import Settings, get_settings
 from core.storage import StoredFile, get_storage
 from workers.briefing import Aid, make_spec
@@ -59,6 +61,12 @@ def run(job_id: str, worker_id: str, queue: str, device: str) -> str:
         claim = service.claim(session, job_id, worker_id)
     if claim is None:
         return NOT_CLAIMED
+    with logged(project=claim.project_id, job=claim.job_id, attempt=claim.token):
+        return _run_claimed(claim, worker_id, queue, device)
+
+
+def _run_claimed(claim: Claim, worker_id: str, queue: str, device: str) -> str:
+    settings = get_settings()
     workdir = settings.work_dir / worker_id / f"{claim.job_id}-{claim.token}"
     try:
         return Attempt(claim, settings, workdir, queue=queue, device=device).run()
@@ -270,7 +278,7 @@ class Attempt:
 
     def _record_broken(self, error: Exception) -> str:
         self.runner.kill()
-        message = f"The supervisor broke with {type(error).__name__}: {error}."
+        message = redact(f"The supervisor broke with {type(error).__name__}: {error}.")
         self.ledger.note(service.lost_runner, message=message)
         raise JobFailed(message) from error
 

@@ -18,8 +18,11 @@ from workers.supervisor import JobCancelled, JobFailed
 def run_job(task: Any, job_id: str) -> str:
     try:
         result = supervisor.run(job_id, THIS["worker_id"], THIS["queue"], THIS["device"])
-    except MemoryError as error:  # it would take the worker's main process down with it
-        raise JobFailed("the supervisor ran out of memory") from error
+    except (JobFailed, JobCancelled) as end:
+        # Flower shows the causes of an error too, as they are; those only our log may tell.
+        raise end from None
+    except MemoryError:  # it would take the worker's main process down with it
+        raise JobFailed("the supervisor ran out of memory") from None
     if result == supervisor.NOT_CLAIMED and task.request.delivery_info.get("redelivered"):
         # RabbitMQ brought the same message again, after a lost connection or a long time without
         # an ack. A result would write over the true one in Flower: the task's id is the same.

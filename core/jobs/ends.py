@@ -20,6 +20,7 @@ from core.jobs.status import JobStatus
 from core.jobs.transitions import transition
 from core.jobs.types import job_type
 from core.jobs.types.base import Outcome
+from core.redaction import redact
 from core.settings import get_settings
 
 # -- the attempt was the last one ------------------------------------------------------------------
@@ -236,7 +237,7 @@ def _close_attempt(
         .where(
             Attempt.job_id == held.job_id, Attempt.token == held.token, Attempt.outcome.is_(None)
         )
-        .values(outcome=str(outcome), failure=klass, message=message, finished_at=db_now())
+        .values(outcome=str(outcome), failure=klass, message=redact(message), finished_at=db_now())
     )
 
 

@@ -14,6 +14,7 @@ from core.ids import new_id
 from core.jobs.claims import Claim, hold
 from core.jobs.models import Attempt, Checkpoint, LogChunk, Metric, ResultRow
 from core.jobs.transitions import add_event
+from core.redaction import redact
 from core.storage import StoredFile
 
 MAX_LOG_CHUNKS = 500
@@ -52,7 +53,7 @@ def write_report(session: Session, held: Claim, report: Report, *, log_seq: int)
         [{"job_id": held.job_id, "row": row, "data": data} for row, data in report.rows.items()],
     )
     if report.log:
-        _append_log(session, held, storable(report.log), log_seq)
+        _append_log(session, held, storable(redact(report.log)), log_seq)
 
 
 def _write_metrics(session: Session, held: Claim, metrics: dict[int, dict[str, Any]]) -> None:

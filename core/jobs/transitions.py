@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from core.db import db_now
 from core.jobs.models import Job, JobEvent
 from core.jobs.status import FINAL, JobStatus, sources
+from core.redaction import redact
 
 
 def transition(
@@ -51,4 +52,5 @@ def add_event(
     level: str = "info",
     data: dict[str, Any] | None = None,
 ) -> None:
-    session.add(JobEvent(job_id=job_id, level=level, message=message, data=data or {}))
+    event = JobEvent(job_id=job_id, level=level, message=redact(message), data=data or {})
+    session.add(event)
