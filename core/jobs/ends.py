@@ -208,6 +208,11 @@ def _end_failed(
     return job
 
 
+def refuse(session: Session, job_id: str, failure: JobFailure) -> Job:
+    """End a job that was never to be had: all that it is for is to say why."""
+    return _fail_row(session, job_id, failure, only_if=Job.status == JobStatus.QUEUED)
+
+
 def _fail_row(
     session: Session, job_id: str, failure: JobFailure, *, held: int | None = None, **values: Any
 ) -> Job:

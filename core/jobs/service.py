@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from core.db import after_commit, db_now
-from core.errors import InvalidInput, NotFound, WrongState
+from core.errors import InvalidInput, JobFailure, NotFound, WrongState
 from core.ids import new_id
 from core.jobs import dispatch
 from core.jobs.carry import carry_over
@@ -23,6 +23,7 @@ from core.jobs.ends import (
     fail_stranded,
     lost_runner,
     paused,
+    refuse,
     requeue,
     succeed,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "add_event",
     "cancelled",
     "claim",
+    "expire",
     "fail",
     "fail_stranded",
     "get",
@@ -67,13 +69,15 @@ def submit(
     request: dict[str, Any] | None = None,
     labels: dict[str, str] | None = None,
     expires_at: float | None = None,
+    refusal: JobFailure | None = None,
 ) -> Job:
     """Queue a job, or raise what stands in its way. It is rung for after the commit.
 
-    `surface`, `request`, `labels` and `expires_at` are for a facade: see `Job`.
+    `surface`, `request`, `labels` and `expires_at` are for a facade: see `Job`. `refusal`: what
+    stands in its way is known already, and is to be recorded: the job fails here and now.
     """
     kind = job_type(type_name)
-    waits_for = kind.check(session, project_id, params) or depends_on
+    waits_for = depends_on if refusal else kind.check(session, project_id, params) or depends_on
     job = Job(
         id=new_id("job"),
         project_id=project_id,
@@ -92,6 +96,8 @@ def submit(
     )
     session.add(job)
     session.flush()
+    if refusal is not None:
+        return refuse(session, job.id, refusal)
     kind.begin(session, job)
     add_event(session, job.id, f"The {kind.name} job is queued.", data={"status": job.status})
     after_commit(session, dispatch.dispatch)
@@ -141,14 +147,31 @@ def request_cancel(session: Session, project_id: str, job_id: str) -> Job:
     if job.status == JobStatus.RUNNING:
         message = "Cancellation was requested; the worker is stopping."
         return _wish(session, job, "cancel_requested_at", message)
-    done = transition(session, job.id, JobStatus.CANCELLED, "The job was cancelled.")
+    done = _end_unclaimed(session, job, "The job was cancelled.")
     if done is None:
         raise WrongState(
             f"The job has ended as '{job.status}'; only one that has not ended can be cancelled.",
             code="job_not_cancellable",
         )
-    abandon(session, done, "the job was cancelled")
-    fail_dependents(session, done)
+    return done
+
+
+def expire(session: Session, job_id: str) -> None:
+    """Stop a job that has passed its `expires_at`, as its user would by a cancel."""
+    job = session.get_one(Job, job_id, populate_existing=True, with_for_update=True)
+    if job.status == JobStatus.RUNNING:
+        message = "The job's time is over; the worker is stopping."
+        _wish(session, job, "cancel_requested_at", message)
+    else:
+        _end_unclaimed(session, job, "The job's time was over before it was done.")
+
+
+def _end_unclaimed(session: Session, job: Job, message: str) -> Job | None:
+    """Cancel a job that nobody works on; None if it has ended."""
+    done = transition(session, job.id, JobStatus.CANCELLED, message)
+    if done is not None:
+        abandon(session, done, "the job was cancelled")
+        fail_dependents(session, done)
     return done
 
 

@@ -1,4 +1,5 @@
-"""What the keeper mends: claims whose lease ran out, jobs that wait in vain. Knows no caller."""
+"""What the keeper mends: claims whose lease ran out, jobs that wait in vain or whose time is over.
+Knows no caller."""
 
 import logging
 from collections.abc import Callable
@@ -12,20 +13,23 @@ from core.jobs import service
 from core.jobs.claims import claim_of
 from core.jobs.dispatch import dispatch
 from core.jobs.models import Job
-from core.jobs.status import JobStatus
+from core.jobs.status import FINAL, JobStatus
 
 log = logging.getLogger(__name__)
 
 
 def sweep() -> int:
-    """Give back every job whose lease ran out, end what waits in vain, then ring; returns how many
-    jobs were given back."""
+    """Give back every job whose lease ran out, end what waits in vain, stop what has expired, then
+    ring; returns how many jobs were given back."""
     with get_database().reading() as session:
         lapsed = session.execute(select(Job.id, Job.token).where(*_lapsed())).all()
         stranded = session.scalars(_stranded()).all()
+        expired = session.scalars(_expired()).all()
     given_back = sum(_each(_give_back, job_id, token) for job_id, token in lapsed)
     for job_id in stranded:
         _each(service.fail_stranded, job_id)
+    for job_id in expired:
+        _each(service.expire, job_id)
     dispatch()
     return given_back
 
@@ -50,6 +54,13 @@ def _stranded():
         select(Job.id)
         .join(awaited, awaited.id == Job.depends_on)
         .where(Job.status == JobStatus.QUEUED, awaited.status.in_(ended))
+    )
+
+
+def _expired():
+    """Jobs that have not ended in time and were not told to."""
+    return select(Job.id).where(
+        Job.status.not_in(FINAL), Job.expires_at < db_now(), Job.cancel_requested_at.is_(None)
     )
 
 
