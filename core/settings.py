@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     work_dir: Folder | None = Field(None, description="scratch of running jobs; data_dir/work")
     database_url: str = Field("", description="PostgreSQL or SQLite; data_dir/tuneyard.db")
     broker_url: str = Field("", description="Redis, Valkey or RabbitMQ; `up` starts its own")
+    redis_url: str = Field("", description="Redis or Valkey of chat; the broker, if it is one")
     storage_url: str = Field("", description="files: file:// or s3://; data_dir/storage")
 
     lease_seconds: float = Field(60, gt=0, description="a claim lapses after this long unrenewed")
@@ -63,6 +64,8 @@ class Settings(BaseSettings):
             self.work_dir = self.data_dir / "work"
         if not self.database_url:
             self.database_url = f"sqlite:///{self.data_dir / 'tuneyard.db'}"
+        if not self.redis_url and not self.broker_url.startswith(("amqp", "pyamqp")):
+            self.redis_url = self.broker_url
         if not self.storage_url:
             self.storage_url = f"file://{self.data_dir / 'storage'}"
         if self.heartbeat_seconds * 2 > self.lease_seconds:
