@@ -11,13 +11,17 @@ from core.datasets.problems import shown, step
 from core.datasets.splits import SPLIT_ADVICE, read_split_name
 
 
-def to_examples(line: int, value: Mapping[str, Any], columns: Columns) -> list[Example]:
+def to_examples(
+    line: int, value: Mapping[str, Any], columns: Columns, *, split: str | None = None
+) -> list[Example]:
     """The examples of one row: one, or of a conversation one for each assistant turn to learn.
+    `split` is theirs where no column says it.
 
     Raises `BadRow` with all that is wrong with the row.
     """
     findings = Findings(line)
-    split = _split(value, columns.roles["split"], findings) if "split" in columns.roles else None
+    if "split" in columns.roles:
+        split = _split(value, columns.roles["split"], findings)
     if columns.kind == "chat":
         return conversation_examples(value, columns.roles["messages"], split, findings)
     example = _pair(value, columns, split, findings)

@@ -39,6 +39,7 @@ class Ledger:
     def __init__(self) -> None:
         self.split_names: list[str] = []
         self.lines = array("q")
+        self.sources = array("B")  # the number of the file in which the line is
         self.exact = array("Q")  # question, input, context and answer
         self.questions = array("Q")  # question, input and context
         self.answers = array("Q")  # the normalised SQL; of other answers the text, if long
@@ -49,16 +50,21 @@ class Ledger:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def add(self, example: Example, *, sql: str | None, row_id: object = None) -> None:
-        """Enter an example; `sql` is its answer normalised, or None where it is no SQL."""
+    def add(
+        self, example: Example, *, sql: str | None, row_id: object = None, source: int = 0
+    ) -> None:
+        """Enter an example; `sql` is its answer normalised, or None where it is no SQL. Files
+        beside the first (`source` above 0) bring their split."""
         asked = (example.question, example.input, example.context)
         self.lines.append(example.line)
+        self.sources.append(source)
         self.questions.append(digest(*asked))
         self.exact.append(digest(*asked, example.answer))
         answer = sql if sql is not None else example.answer
         counts = sql is not None or len(answer) >= MIN_SHARED_CHARACTERS
         self.answers.append(digest(answer) if counts else 0)
-        self.ids.append(0 if row_id is None else digest(type(row_id).__name__, str(row_id)))
+        named = (type(row_id).__name__, str(row_id), str(source))
+        self.ids.append(0 if row_id is None else digest(*named))
         self.given.append(NO_SPLIT if example.split is None else self._code(example.split))
 
     def _code(self, name: str) -> int:
@@ -76,18 +82,19 @@ class Ledger:
         """All examples are in; decisions follow."""
         self.keep = np.ones(len(self), dtype=bool)
 
-    def repeated_ids(self) -> list[tuple[int, int]]:
-        """(first line, later line) of rows that carry an id another row has; those are dropped.
+    def repeated_ids(self) -> list[tuple[int, int, int]]:
+        """(source, first line, later line) of rows that carry an id which another row of their
+        file has; the later ones are dropped.
 
         Examples of one row share its id rightly.
         """
-        found = []
+        found = set()
         lines = np.asarray(self.lines)
         for members in _equal(np.asarray(self.ids), self.keep):
-            for later in members[lines[members] != lines[members[0]]]:
+            for later in members[lines[members] != lines[members[0]]].tolist():
                 self.keep[later] = False
-                found.append((int(lines[members[0]]), int(lines[later])))
-        return sorted(set(found), key=lambda pair: pair[1])
+                found.add((self.sources[later], int(lines[members[0]]), int(lines[later])))
+        return sorted(found, key=lambda one: (one[0], one[2]))
 
     def drop_duplicates(self, *, as_given: bool) -> dict:
         """Keep the first of equal examples (with given splits: in each split); report the rest."""

@@ -7,7 +7,8 @@ The report, as `Report.to_dict` gives it and the API shows it:
     rejected    rows with at least one error
     problems    [{"line", "path", "code", "message", "severity"}]: the first 200 errors and of
                 each code the first 20 warnings, by line. `line` is 1-based (in Parquet: the row),
-                `path` a JSON path into the row; both are null for the file as a whole
+                `path` a JSON path into the row; both are null for the file as a whole. One of a
+                second file names it in `file`
     counts      {code: n}: every problem is counted, also those that are not listed
     truncated   true where `problems` does not list all
     dropped_lines   the first 1000 lines left out, where bad rows were to be dropped
@@ -40,12 +41,18 @@ class Problem:
     line: int | None = None
     path: str | None = "$"
     severity: str = "error"
+    file: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "file" or value}
 
 
 class Report:
-    """Counts everything, keeps the first."""
+    """Counts everything, keeps the first. `file` is what problems are found in from now on, None
+    for the one that each dataset has."""
 
     def __init__(self) -> None:
+        self.file: str | None = None
         self.rows = 0
         self.rejected = 0
         self.duplicates: dict[str, Any] = {}
@@ -66,7 +73,8 @@ class Report:
         if room:
             message = clean(problem.message, limit=MAX_MESSAGE)
             path = clean(problem.path, limit=MAX_PATH) if problem.path and problem.line else None
-            self._kept.append(replace(problem, message=message, path=path))
+            file = problem.file or self.file
+            self._kept.append(replace(problem, message=message, path=path, file=file))
 
     def reject(self, line: int) -> None:
         """Count a row as rejected; its problems are added on their own."""
@@ -82,13 +90,13 @@ class Report:
         """The report as JSON. `dropped`: rejected rows were left out, and their lines are named."""
         problems = sorted(
             self._kept,
-            key=lambda problem: (problem.line is not None, problem.line or 0),
+            key=lambda one: (one.file is not None, one.line is not None, one.line or 0),
         )
         return {
             "rows": self.rows,
             "accepted": self.rows - self.rejected,
             "rejected": self.rejected,
-            "problems": [asdict(problem) for problem in problems],
+            "problems": [problem.to_dict() for problem in problems],
             "counts": dict(sorted(self._counts.items())),
             "truncated": len(problems) < self._counts.total(),
             "dropped_lines": sorted(self._rejected_lines) if dropped else [],

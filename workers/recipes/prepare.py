@@ -1,23 +1,22 @@
 """A file becomes a dataset: rows are read, judged, executed, split, and written as Arrow.
 
-Reads the file once from front to back in bounded memory. Whatever is wrong with the data is told
+Reads each file once from front to back in bounded memory. Whatever is wrong with the data is told
 in the report and ends in the status `invalid`, never in a failed job.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
 
-from core.datasets.convert import answer_path, to_examples
-from core.datasets.examples import BadRow, Example
-from core.datasets.gold import Gold, GoldChecker
-from core.datasets.ledger import Ledger, remarks
-from core.datasets.plan import Plan, Request, make_plan
+from core.datasets.gathering import Gathering, NothingToRead
+from core.datasets.gold import GoldChecker
+from core.datasets.ledger import remarks
+from core.datasets.plan import Plan, Request, make_plan, require_alike
 from core.datasets.problems import Problem, Report
 from core.datasets.readers import open_rows
-from core.datasets.rows import Row, RowSource, row_id
+from core.datasets.rows import Row, RowSource
 from core.datasets.splits import TRAIN
 from core.datasets.statistics import Statistics
 from core.datasets.store import DatasetWriter, Spool
@@ -26,7 +25,7 @@ from core.errors import InvalidInput, JobFailure
 from core.sql.execute import SqlRunner
 from workers.context import Context
 
-SAMPLE_ROWS = 50  # columns are found in the first rows that can be read
+VALIDATION_FILE = "validation_file"
 REPORT_SECONDS = 0.5
 
 
@@ -36,34 +35,62 @@ def run(ctx: Context) -> dict[str, Any]:
         request = Request.read(ctx.params)
     except InvalidInput as error:
         raise JobFailure("user", error.message) from None
-    report, ledger = Report(), Ledger()
     with ExitStack() as stack:
         spool = stack.enter_context(Spool(ctx.workdir / "examples.spool"))
+        gathering = Gathering(spool)
+        report = gathering.report
         try:
-            source = open_rows(
-                ctx.inputs["file"],
-                filename=request.filename,
-                format=request.format,
-                max_row_bytes=request.max_row_bytes,
-            )
-            rows = _watched(ctx, stack.enter_context(source))
-            sample = _sample(rows, report)
-            if not sample:
-                return _result("invalid", report)
-            plan = make_plan(request, [row.value for row in sample])
-            gold = stack.enter_context(_gold_checker(ctx, request, plan))
-            _take_in(chain(sample, rows), plan, gold, ledger, spool, report)
-        except InvalidInput as error:  # of the file as a whole
+            plan, gold = _gather(ctx, request, gathering, stack)
+        except InvalidInput as error:  # of a file as a whole
             report.add(Problem(error.code, error.message))
             return _result("invalid", report)
+        except NothingToRead:
+            return _result("invalid", report)
         ctx.check()
-        splits = _decide(plan, ledger, report)
+        splits = _decide(plan, gathering)
         ctx.check()
         if not _is_usable(request, plan, splits, report):
             return _result("invalid", report, kind=plan.kind)
         written = _write(ctx, plan, spool, splits, executed=gold and gold.executed)
     result = _result("ready", report, kind=plan.kind, dropped=request.drop_bad_rows)
     return result | written
+
+
+def _gather(
+    ctx: Context, request: Request, gathering: Gathering, stack: ExitStack
+) -> tuple[Plan, GoldChecker | None]:
+    """Take in the file, and the one with its validation rows if there is one. Raises
+    `InvalidInput` or `NothingToRead` for one of which nothing can be made."""
+    plan, rows = _begin(ctx, request, gathering, stack)
+    gold = stack.enter_context(_gold_checker(ctx, request, plan))
+    gathering.take(rows, plan, gold)
+    if VALIDATION_FILE in ctx.inputs:
+        second, rows = _begin(ctx, request, gathering, stack, validation=True)
+        require_alike(second, plan)
+        gathering.take(rows, second, gold)
+    return plan, gold
+
+
+def _begin(
+    ctx: Context,
+    request: Request,
+    gathering: Gathering,
+    stack: ExitStack,
+    *,
+    validation: bool = False,
+) -> tuple[Plan, Iterator[Row]]:
+    """What the rows of a file are, by its first ones; and all of them, still to be taken in."""
+    gathering.begin(VALIDATION_FILE if validation else None)
+    source = open_rows(
+        ctx.inputs[VALIDATION_FILE if validation else "file"],
+        filename=request.validation_filename if validation else request.filename,
+        format=request.format,
+        max_row_bytes=request.max_row_bytes,
+    )
+    rows = _watched(ctx, stack.enter_context(source))
+    sample = gathering.sample(rows)
+    plan = make_plan(request, [row.value for row in sample], validation=validation)
+    return plan, chain(sample, rows)
 
 
 def _watched(ctx: Context, source: RowSource) -> Iterator[Row]:
@@ -76,21 +103,6 @@ def _watched(ctx: Context, source: RowSource) -> Iterator[Row]:
             due = time.monotonic() + REPORT_SECONDS
         yield row
     ctx.progress(size, size, rows=number)
-
-
-def _sample(rows: Iterator[Row], report: Report) -> list[Row]:
-    """The first rows that can be read; those before them that can't are reported."""
-    sample: list[Row] = []
-    for row in rows:
-        if row.value is None:
-            _refuse(row, [row.problem], report)
-        else:
-            sample.append(row)
-        if len(sample) == SAMPLE_ROWS:
-            break
-    if not sample and not report.has_errors:
-        report.add(Problem("no_rows", "the file has no rows; one at least is right"))
-    return sample
 
 
 @contextmanager
@@ -111,60 +123,10 @@ def _gold_checker(ctx: Context, request: Request, plan: Plan) -> Iterator[GoldCh
         )
 
 
-def _take_in(
-    rows: Iterable[Row],
-    plan: Plan,
-    gold: GoldChecker | None,
-    ledger: Ledger,
-    spool: Spool,
-    report: Report,
-) -> None:
-    """Judge each row; enter the examples of the good ones."""
-    for row in rows:
-        if row.value is None:
-            _refuse(row, [row.problem], report)
-            continue
-        try:
-            examples = to_examples(row.line, row.value, plan.columns)
-            judged = [_judge(example, plan, gold, report) for example in examples]
-        except BadRow as bad:
-            _refuse(row, bad.problems, report)
-            continue
-        report.rows += 1
-        identity = row_id(row.value, except_for=plan.columns.roles.values())
-        for example, sql in judged:
-            ledger.add(example, sql=sql and sql.normal, row_id=identity)
-            spool.add(example, sql and sql.figures)
-
-
-def _judge(
-    example: Example, plan: Plan, gold: GoldChecker | None, report: Report
-) -> tuple[Example, Gold | None]:
-    """The example as it is kept, and what is known of its SQL. Raises `BadRow`."""
-    if gold is None:
-        return example, None
-    path = answer_path(example, plan.columns)
-    example, judged = gold.judge(example, path)
-    for problem in judged.warnings_at(example.line, path):
-        report.add(problem)
-    return example, judged
-
-
-def _refuse(row: Row, problems: list[Problem], report: Report) -> None:
-    for problem in problems:
-        report.add(problem)
-    if row.line:  # 0: the file itself is at fault
-        report.rows += 1
-        report.reject(row.line)
-
-
-def _decide(plan: Plan, ledger: Ledger, report: Report) -> list[str | None]:
+def _decide(plan: Plan, gathering: Gathering) -> list[str | None]:
     """The split of each example, or None for those that are not kept."""
-    ledger.close()
-    for first, later in ledger.repeated_ids():
-        message = f"this row has the id of line {first}; give each row its own, or none"
-        report.add(Problem("duplicate_id", message, later, "$.id"))
-        report.reject(later)
+    gathering.end()
+    ledger, report = gathering.ledger, gathering.report
     as_given = plan.fractions is None
     report.duplicates = ledger.drop_duplicates(as_given=as_given)
     splits = ledger.as_given() if as_given else ledger.deal(plan.fractions, plan.seed)

@@ -85,8 +85,17 @@ def test_repeated_ids_are_told_and_left_out_but_not_those_of_one_row():
     made = ledger(*rows, ids=["x", 7, 7, "7"])
     assert made.repeated_ids() == []
     made = ledger(*rows, ids=["x", 7, 7, 7])
-    assert made.repeated_ids() == [(2, 3)]
+    assert made.repeated_ids() == [(0, 2, 3)]
     assert made.keep.tolist() == [True, True, True, False]
+
+
+def test_an_id_of_one_file_may_come_again_in_another():
+    made = Ledger()
+    for source, line in ((0, 1), (1, 1), (1, 2)):
+        made.add(Example(line, f"q{source}{line}", "", "a"), sql="a", row_id=7, source=source)
+    made.close()
+    assert made.repeated_ids() == [(1, 1, 2)]
+    assert made.keep.tolist() == [True, True, False]
 
 
 def test_column_with_too_many_splits_is_none():

@@ -45,12 +45,16 @@ def jsonl(rows: list) -> bytes:
 
 
 def context(
-    tmp_path: Path, data: bytes, name: str = "x.jsonl", *, shop=None, **params
+    tmp_path: Path, data: bytes, name: str = "x.jsonl", *, shop=None, second=None, **params
 ) -> LocalContext:
     number = len(list(tmp_path.iterdir()))
     path = tmp_path / f"{number}.upload"
     path.write_bytes(data)
     inputs = {"file": path}
+    if second is not None:
+        inputs["validation_file"] = tmp_path / f"{number}.second"
+        inputs["validation_file"].write_bytes(second)
+        params["validation_filename"] = "second.jsonl"
     if shop is not None:
         inputs["database"] = shop
         schema = introspect_sqlite(shop).to_dict()
@@ -199,6 +203,47 @@ def test_fractions_that_were_asked_for_count_more_than_a_split_column(tmp_path):
     assert prepare(tmp_path, jsonl(rows))["report"]["counts"] == {"bad_split": 40}
 
 
+def test_a_second_file_is_the_validation_split_and_all_others_are_train(tmp_path, shop):
+    first, second = pairs(40)[:30], [row | {"id": n} for n, row in enumerate(pairs(40)[30:])]
+    first = [row | {"id": n} for n, row in enumerate(first)]
+    ctx = context(tmp_path, jsonl(first), shop=shop, second=jsonl(second))
+    result = run(ctx)
+    assert (result["status"], result["splits"]) == ("ready", {"train": 30, "validation": 10})
+    assert result["report"]["problems"] == []
+    kept = load(ctx)
+    assert kept["validation"]["question"][:] == [row["question"] for row in second]
+    assert kept["validation"]["line"][:] == list(range(1, 11))
+
+
+def test_what_is_wrong_in_the_second_file_names_it(tmp_path, shop):
+    bad = pairs(6)
+    bad[2]["sql"] = "SELECT nam FROM customers"
+    result = prepare(tmp_path, jsonl(pairs(10)), shop=shop, second=jsonl(bad))
+    [problem] = [one for one in result["report"]["problems"] if one["severity"] == "error"]
+    assert (problem["file"], problem["line"]) == ("validation_file", 3)
+    ids = [row | {"id": 5} for row in pairs(2)]
+    [again] = prepare(tmp_path, jsonl(pairs(10)), second=jsonl(ids))["report"]["problems"]
+    assert (again["file"], again["line"], again["code"]) == ("validation_file", 2, "duplicate_id")
+
+
+@pytest.mark.parametrize(
+    ("second", "code"),
+    [(b"", "no_rows"), (b"{nonsense", "invalid_json"), (b'{"messages": []}\n', "columns")],
+)
+def test_a_second_file_that_is_none_makes_the_dataset_invalid(tmp_path, second, code):
+    result = prepare(tmp_path, jsonl(pairs(10)), second=second)
+    assert result["status"] == "invalid"
+    assert {(one["file"], one["code"]) for one in result["report"]["problems"]} == {
+        ("validation_file", code)
+    }
+
+
+def test_with_the_split_given_what_says_nothing_is_train(tmp_path):
+    assert prepare(tmp_path, jsonl(pairs(10)), split="given")["splits"] == {"train": 10}
+    rows = [row | {"split": "train" if n else "test"} for n, row in enumerate(pairs(10))]
+    assert prepare(tmp_path, jsonl(rows), split="given")["splits"] == {"train": 9, "test": 1}
+
+
 def test_duplicates_are_kept_once_and_conflicts_told(tmp_path):
     rows = [*pairs(40), pairs(40)[0], pairs(40)[1] | {"sql": "SELECT 2"}]
     result = prepare(tmp_path, jsonl(rows))
@@ -307,6 +352,7 @@ def test_parameters_that_make_no_sense_fail_the_job(tmp_path):
         {"format": "xlsx"},
         {"sql_dialect": "oracular"},
         {"split": {"train": 0.5}},
+        {"split": {"train": 1, "validation": 0, "test": 0}, "second": GOOD},
     ):
         with pytest.raises(JobFailure) as caught:
             prepare(tmp_path, GOOD, **params)
