@@ -56,8 +56,16 @@ def get_writing_principal(principal: Annotated[Principal, Depends(get_principal)
     return principal
 
 
+def get_administering_principal(
+    principal: Annotated[Principal, Depends(get_principal)],
+) -> Principal:
+    principal.require("admin")
+    return principal
+
+
 Reader = Annotated[Principal, Depends(get_reading_principal)]
 Writer = Annotated[Principal, Depends(get_writing_principal)]
+Admin = Annotated[Principal, Depends(get_administering_principal)]
 
 
 def get_page(

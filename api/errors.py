@@ -27,13 +27,16 @@ STATUS: dict[type[errors.TuneyardError], tuple[int, str]] = {
     errors.WrongState: (400, "invalid_request_error"),
     errors.InvalidInput: (400, "invalid_request_error"),
     errors.Conflict: (409, "invalid_request_error"),
+    errors.QuotaExceeded: (429, "insufficient_quota"),
     errors.Unavailable: (503, "server_error"),
     errors.TuneyardError: (400, "invalid_request_error"),
 }
 
-# What a client's SDK shall do: neither 409 nor 503 is to be guessed at.
+# What a client's SDK shall do: none of these is to be guessed at. For a quota that is used up it
+# does not wait (no SDK waits for ten minutes), since what uses it may take hours.
 HEADERS: dict[type[errors.TuneyardError], dict[str, str]] = {
     errors.Conflict: {"x-should-retry": "false"},
+    errors.QuotaExceeded: {"Retry-After": "600"},
     errors.Unavailable: {"Retry-After": "5"},
 }
 

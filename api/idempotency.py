@@ -57,8 +57,8 @@ class Once:
         if known is not None:
             raise Replay(known.status, known.body)
 
-    def answer(self, session: Session, shape: Answer) -> Answer:
-        """Record the answer with what it tells of."""
+    def answer(self, session: Session, shape: Answer, *, kept: Answer | None = None) -> Answer:
+        """Record the answer with what it tells of; of one with a secret `kept`, without it."""
         if self._key is not None:
             service.record(
                 session,
@@ -66,7 +66,7 @@ class Once:
                 self._key,
                 self._sha256.hexdigest(),
                 status=self._request.scope["route"].status_code or 200,
-                body=shape.model_dump_json(),
+                body=(kept or shape).model_dump_json(),
             )
         return shape
 

@@ -71,6 +71,12 @@ class Conflict(TuneyardError):
     code = "conflict"
 
 
+class QuotaExceeded(TuneyardError):
+    """The project has as much at once as it may; when less is, this can be done."""
+
+    code = "quota_exceeded"
+
+
 class Unavailable(TuneyardError):
     """A part that this needs is not there just now; trying again later is right."""
 

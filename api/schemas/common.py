@@ -4,6 +4,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from core.jobs.types.base import Params
 from core.pages import Page
 
 Item = TypeVar("Item")
@@ -11,6 +12,10 @@ Item = TypeVar("Item")
 
 class Shape(BaseModel):
     model_config = ConfigDict(from_attributes=True, protected_namespaces=())
+
+
+class Body(Params):
+    """What a request says in JSON, under the rules of a job's parameters."""
 
 
 class ErrorDetail(BaseModel):
@@ -53,5 +58,6 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorBody, "description": "No such thing in this project."},
     409: {"model": ErrorBody, "description": "Another request stands in this one's way."},
     413: {"model": ErrorBody, "description": "The body is larger than it may be."},
+    429: {"model": ErrorBody, "description": "The project's quota, or a bound, is used up."},
     503: {"model": ErrorBody, "description": "A part of the platform does not answer."},
 }

@@ -1,4 +1,4 @@
-"""Projects and keys: who may ask. Knows nothing of HTTP and of what is asked."""
+"""Keys of projects: who may ask, and for what. Knows nothing of HTTP and of what is asked."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,8 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.accounts.models import ApiKey, Project
-from core.db import db_now
-from core.errors import Forbidden, Unauthenticated
+from core.db import db_now, exclusive
+from core.errors import Forbidden, InvalidInput, NotFound, Unauthenticated, WrongState
 from core.ids import new_id
 from core.security import PREFIX_LENGTH, digest, new_key, same_digest
 
@@ -40,7 +40,12 @@ def ensure_project(session: Session, name: str) -> Project:
 
 
 def create_key(
-    session: Session, project: Project, *, name: str, scopes: tuple[str, ...] = ("admin",)
+    session: Session,
+    project: Project,
+    *,
+    name: str,
+    scopes: tuple[str, ...] = ("admin",),
+    expires_at: float | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key of the project and its secret, which is stored nowhere."""
     fresh = new_key()
@@ -51,10 +56,66 @@ def create_key(
         prefix=fresh.prefix,
         sha256=fresh.sha256,
         scopes=list(scopes),
+        expires_at=expires_at,
     )
     session.add(key)
     session.flush()
     return key, fresh.secret
+
+
+def grant_key(
+    session: Session,
+    principal: Principal,
+    *,
+    name: str,
+    scopes: tuple[str, ...],
+    expires_at: float | None,
+) -> tuple[ApiKey, str]:
+    """A key that may do no more than the key that asks for it, and lives no longer."""
+    for scope in scopes:
+        principal.require(scope)
+    if expires_at is not None and expires_at <= session.scalar(select(db_now())):
+        raise InvalidInput("expires_at: a moment in the future is right.", param="expires_at")
+    end = session.get_one(ApiKey, principal.key_id).expires_at
+    if end is not None and (expires_at is None or expires_at > end):
+        raise InvalidInput(
+            f"expires_at: this key ends at {int(end)}, so it can't make one that lives longer.",
+            param="expires_at",
+        )
+    project = session.get_one(Project, principal.project_id)
+    return create_key(session, project, name=name, scopes=scopes, expires_at=expires_at)
+
+
+def get_key(session: Session, project_id: str, key_id: str) -> ApiKey:
+    key = session.scalar(select(ApiKey).where(ApiKey.id == key_id, ApiKey.project_id == project_id))
+    if key is None:
+        raise NotFound(f"There is no key '{key_id}' in this project.", param="key_id")
+    return key
+
+
+def revoke_key(session: Session, project_id: str, key_id: str) -> ApiKey:
+    """The key is good for nothing from the commit on. A project keeps one key that administers."""
+    exclusive(session, f"keys:{project_id}")  # two at once could revoke each other
+    key = get_key(session, project_id, key_id)
+    if key.revoked_at is not None:
+        return key
+    if not [other for other in _live_admins(session, project_id) if other.id != key_id]:
+        raise WrongState(
+            "This is the project's last key with scope 'admin'; make another one first, or nobody "
+            "could make keys here any more.",
+            code="last_admin_key",
+        )
+    key.revoked_at = session.scalar(select(db_now()))
+    session.flush()
+    return key
+
+
+def _live_admins(session: Session, project_id: str) -> list[ApiKey]:
+    alive = ApiKey.revoked_at.is_(None) & (
+        ApiKey.expires_at.is_(None) | (ApiKey.expires_at > db_now())
+    )
+    keys = session.scalars(select(ApiKey).where(ApiKey.project_id == project_id, alive))
+    return [key for key in keys if "admin" in key.scopes]
 
 
 def authenticate(session: Session, secret: str) -> tuple[Principal, bool]:

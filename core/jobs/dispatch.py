@@ -6,10 +6,11 @@ So the order is the database's and the broker never holds a backlog. Knows no jo
 import logging
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core import queue
+from core.accounts.quotas import running_bounds
 from core.db import db_now, exclusive, get_database
 from core.failpoints import failpoint
 from core.fleet.service import live_slots
@@ -60,7 +61,8 @@ def _choose(session: Session, name: str) -> list[Ring]:
     free = live_slots(session)[name] - _occupied(session, name)
     if free <= 0:
         return []
-    chosen = session.scalars(_fair_order(name).limit(free)).all()
+    order = _fair_order(name, _left_to_run(session))
+    chosen = session.scalars(order.limit(free)).all()
     rung = session.scalars(
         update(Job)
         .where(Job.id.in_(chosen), Job.status == JobStatus.QUEUED)
@@ -68,8 +70,7 @@ def _choose(session: Session, name: str) -> list[Ring]:
         .returning(Job),
         execution_options={"populate_existing": True},
     ).all()
-    order = {job_id: place for place, job_id in enumerate(chosen)}
-    rung = sorted(rung, key=lambda job: order[job.id])
+    rung = sorted(rung, key=lambda job: chosen.index(job.id))
     return [Ring(job.id, job.ring, job.queue, job.type) for job in rung]
 
 
@@ -80,15 +81,30 @@ def _occupied(session: Session, name: str) -> int:
     return session.scalar(busy) or 0
 
 
+def _left_to_run(session: Session) -> dict[str, int]:
+    """By project whose running jobs are bounded: how many more may be rung for now."""
+    bounds = running_bounds(session)
+    if not bounds:
+        return {}
+    busy = (Job.status == JobStatus.RUNNING) | (Job.status == JobStatus.QUEUED) & _rung_lately()
+    counted = session.execute(
+        select(Job.project_id, func.count())
+        .where(Job.project_id.in_(bounds), busy)
+        .group_by(Job.project_id)
+    )
+    taken = {project_id: jobs for project_id, jobs in counted}
+    return {project_id: most - taken.get(project_id, 0) for project_id, most in bounds.items()}
+
+
 def _rung_lately() -> ColumnElement[bool]:
     return func.coalesce(Job.rung_at, 0) > db_now() - get_settings().ring_again_seconds
 
 
-def _fair_order(name: str):
+def _fair_order(name: str, left: dict[str, int]):
     """Ids of jobs that may run, projects in turn: the k-th of one before the k+1-th of another.
 
     What a project has running counts, so a project with a thousand jobs does not hold up one with
-    ten. Within a project: priority, then age.
+    ten. Within a project: priority, then age. Of a project in `left` only that many.
     """
     before = aliased(Job)
     running = (
@@ -103,7 +119,7 @@ def _fair_order(name: str):
     )
     turn = place + func.coalesce(running.c.jobs, 0)
     ready = (
-        select(Job.id, Job.priority, turn.label("turn"))
+        select(Job.id, Job.priority, Job.project_id, place.label("place"), turn.label("turn"))
         .outerjoin(running, running.c.project_id == Job.project_id)
         .outerjoin(awaited, awaited.id == Job.depends_on)
         .where(
@@ -115,4 +131,8 @@ def _fair_order(name: str):
         )
         .subquery()
     )
-    return select(ready.c.id).order_by(ready.c.turn, ready.c.priority.desc(), ready.c.id)
+    order = select(ready.c.id).order_by(ready.c.turn, ready.c.priority.desc(), ready.c.id)
+    if left:
+        most = case(left, value=ready.c.project_id)  # NULL for a project without a bound
+        order = order.where(ready.c.place <= func.coalesce(most, ready.c.place))
+    return order

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from core.accounts.quotas import require_place_in_queue
 from core.db import after_commit, db_now
 from core.errors import InvalidInput, JobFailure, NotFound, WrongState
 from core.ids import new_id
@@ -77,6 +78,7 @@ def submit(
     stands in its way is known already, and is to be recorded: the job fails here and now.
     """
     kind = job_type(type_name)
+    require_place_in_queue(session, project_id)
     waits_for = depends_on if refusal else kind.check(session, project_id, params) or depends_on
     job = Job(
         id=new_id("job"),

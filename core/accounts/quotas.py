@@ -1,0 +1,108 @@
+"""What a project may have at once: queued and running jobs, bytes of what it brought here.
+
+Knows who counts, not who asks: whoever makes a thing that is bounded calls `require_…` before.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from core.accounts.models import Project
+from core.databases.models import TargetDatabase
+from core.db import exclusive
+from core.errors import QuotaExceeded
+from core.files.models import File
+from core.jobs.models import Job
+from core.jobs.status import JobStatus
+from core.uploads.models import Upload, UploadPart
+
+LARGEST = 2**53 - 1
+
+
+class Quotas(BaseModel):
+    """Bounds of one project; what is null is not bounded."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queued_jobs: int | None = Field(None, ge=0, le=LARGEST)
+    """Jobs that wait; a submit beyond is refused."""
+    running_jobs: int | None = Field(None, ge=0, le=LARGEST)
+    """Jobs that run at once; others wait in the queue."""
+    storage_bytes: int | None = Field(None, ge=0, le=LARGEST)
+    """Files, parts of uploads and databases; an upload beyond is refused."""
+
+
+class Usage(BaseModel):
+    """What a project has at this moment, in the words of `Quotas`."""
+
+    queued_jobs: int
+    running_jobs: int
+    storage_bytes: int
+
+
+def quotas_of(session: Session, project_id: str) -> Quotas:
+    return Quotas.model_validate(session.get_one(Project, project_id).quotas)
+
+
+def usage_of(session: Session, project_id: str) -> Usage:
+    return Usage(
+        queued_jobs=_jobs(session, project_id, JobStatus.QUEUED),
+        running_jobs=_jobs(session, project_id, JobStatus.RUNNING),
+        storage_bytes=_stored(session, project_id),
+    )
+
+
+def require_place_in_queue(session: Session, project_id: str) -> None:
+    """Raise `QuotaExceeded` unless the project may queue one more job."""
+    most = quotas_of(session, project_id).queued_jobs
+    if most is None:
+        return
+    exclusive(session, f"quota:{project_id}")  # two at once would both see the last place
+    if _jobs(session, project_id, JobStatus.QUEUED) >= most:
+        raise QuotaExceeded(
+            f"This project may have {most} queued jobs and has them; wait until some have begun, "
+            "cancel some, or ask the operator for more."
+        )
+
+
+def require_storage(session: Session, project_id: str, more: int) -> None:
+    """Raise `QuotaExceeded` unless the project may store that many bytes more."""
+    most = quotas_of(session, project_id).storage_bytes
+    if most is None:
+        return
+    exclusive(session, f"quota:{project_id}")
+    stored = _stored(session, project_id)
+    if stored + more > most:
+        raise QuotaExceeded(
+            f"This project may store {most} bytes and has {stored}; these {more} are too many. "
+            "Delete files that are not needed, or ask the operator for more."
+        )
+
+
+def running_bounds(session: Session) -> dict[str, int]:
+    """By project: how many jobs it may run at once. Projects without a bound are not in it."""
+    rows = session.execute(select(Project.id, Project.quotas))
+    bounds = {project_id: Quotas.model_validate(quotas).running_jobs for project_id, quotas in rows}
+    return {project_id: most for project_id, most in bounds.items() if most is not None}
+
+
+def _jobs(session: Session, project_id: str, status: JobStatus) -> int:
+    query = select(func.count()).where(Job.project_id == project_id, Job.status == status)
+    return session.scalar(query) or 0
+
+
+def _stored(session: Session, project_id: str) -> int:
+    parts = select(func.sum(UploadPart.bytes)).join(Upload, Upload.id == UploadPart.upload_id)
+    return sum(
+        (
+            _sum(session, File.bytes, File.project_id == project_id, File.deleted_at.is_(None)),
+            _sum(session, TargetDatabase.bytes, TargetDatabase.project_id == project_id),
+            int(session.scalar(parts.where(Upload.project_id == project_id)) or 0),
+        )
+    )
+
+
+def _sum(
+    session: Session, column: InstrumentedAttribute[int], *conditions: ColumnElement[bool]
+) -> int:
+    return int(session.scalar(select(func.sum(column)).where(*conditions)) or 0)
