@@ -12,12 +12,12 @@ from api.errors import install_error_handlers
 from api.gate import Gate
 from api.idempotency import Replay, replayed
 from api.logs import configure_logs
+from api.openai import files, uploads
 from api.routes import (
     adapters,
     artifacts,
     databases,
     datasets,
-    files,
     health,
     jobs,
     metrics,
@@ -28,7 +28,7 @@ from api.schemas.common import ERRORS
 from core.retention import tidy_machine
 from core.settings import get_settings
 
-RESOURCES = (files, databases, datasets, jobs, adapters, models, artifacts, workers)
+RESOURCES = (files, uploads, databases, datasets, jobs, adapters, models, artifacts, workers)
 
 
 def create_app() -> FastAPI:

@@ -5,6 +5,7 @@ The key is looked at before a byte of the body is read: who has none can't make 
 """
 
 import logging
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ from api.figures import count_request
 from core.errors import InvalidInput, TooLarge
 from core.logs import logged, note
 from core.settings import get_settings
+from core.uploads.service import PART_BYTES
 
 log = logging.getLogger("api.access")
 
 STREAMED = ("/v1/files", "/v1/datasets", "/v1/databases")
 """Where a POST is a form whose file is written to disk as it comes, under bounds of its own."""
+PART = re.compile(r"/v1/uploads/[^/]+/parts")
 FORM_BYTES = 16 * 1024**2
 """What a form may have beside its file."""
 HEADERS = {
@@ -79,8 +82,11 @@ class Passage:
     def most_bytes(self) -> int:
         settings = get_settings()
         kind = Headers(scope=self.scope).get("content-type", "")
-        if self.path in STREAMED and kind.startswith("multipart/form-data"):
-            return max(settings.max_upload_bytes, settings.max_database_bytes) + FORM_BYTES
+        if kind.startswith("multipart/form-data"):
+            if self.path in STREAMED:
+                return max(settings.max_upload_bytes, settings.max_database_bytes) + FORM_BYTES
+            if PART.fullmatch(self.path):
+                return PART_BYTES + FORM_BYTES
         return settings.max_body_bytes
 
     def too_large(self) -> TooLarge:

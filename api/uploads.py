@@ -7,27 +7,19 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from core.datasets.intake import Intake
 from core.errors import InvalidInput, TooLarge
+from core.files.purposes import OF_DATASET, Guard, guard_for
 from core.settings import get_settings
 from core.storage import StoredFile
 
 MAX_FIELD_BYTES = 64 * 1024
 MAX_FIELDS = 32
-
-
-class Guard(Protocol):
-    """Sees a file's bytes as they come and raises at once if they won't do."""
-
-    def feed(self, chunk: bytes) -> None: ...
-
-    def finish(self) -> Any: ...
 
 
 @dataclass
@@ -38,10 +30,13 @@ class Form:
     filename: str = ""
     path: Path | None = None
     stored: StoredFile | None = None
+    guard: Guard | None = None
+    """What has looked at the file."""
 
-    def require_file(self) -> tuple[Path, StoredFile]:
+    def require_file(self, part: str = "file") -> tuple[Path, StoredFile]:
         if self.path is None or self.stored is None:
-            raise InvalidInput("The form has no file; send one as the part 'file'.", param="file")
+            message = f"The form has no file; send one as the part '{part}'."
+            raise InvalidInput(message, param=part)
         return self.path, self.stored
 
     def discard(self) -> None:
@@ -49,10 +44,14 @@ class Form:
             self.path.unlink(missing_ok=True)
 
 
+MakeGuard = Callable[[Form], Guard]
+"""Chooses a guard by what has come of the form when its file begins."""
+
+
 class FormReader:
     """The parser's callbacks: collects one form."""
 
-    def __init__(self, make_guard: Callable[[str], Guard]) -> None:
+    def __init__(self, make_guard: MakeGuard) -> None:
         self.form = Form()
         self._make_guard = make_guard
         self._guard: Guard | None = None
@@ -117,7 +116,7 @@ class FormReader:
         if self.form.path is not None:
             raise InvalidInput("The form has two files; send one.", param=self._name)
         self.form.filename = _file_name(options)
-        self._guard = self._make_guard(self.form.filename)
+        self._guard = self.form.guard = self._make_guard(self.form)
         folder = get_settings().data_dir / "uploads"
         folder.mkdir(parents=True, exist_ok=True)
         handle, path = tempfile.mkstemp(dir=folder)
@@ -154,7 +153,7 @@ def _file_name(options: dict[bytes, bytes]) -> str:
     return Path(given).name or "upload"
 
 
-async def read_form(request: Request, make_guard: Callable[[str], Guard]) -> Form:
+async def read_form(request: Request, make_guard: MakeGuard) -> Form:
     """Receive a multipart form; a refusal comes as soon as the bytes show it, and leaves nothing.
 
     Raises InvalidInput (400) or TooLarge (413).
@@ -180,16 +179,8 @@ async def read_form(request: Request, make_guard: Callable[[str], Guard]) -> For
 
 
 async def read_data_form(request: Request) -> Form:
-    """A form whose file is data for a dataset or a batch: bounded, text, and of a known format."""
-    settings = get_settings()
-    return await read_form(
-        request,
-        lambda filename: Intake(
-            filename,
-            max_bytes=settings.max_upload_bytes,
-            max_line_bytes=settings.max_line_bytes,
-        ),
-    )
+    """A form whose file is data for a dataset: bounded, text or Parquet, and of a known format."""
+    return await read_form(request, lambda form: guard_for(OF_DATASET, form.filename))
 
 
 class SizeGuard:

@@ -19,6 +19,7 @@ from core.datasets.store import read_examples
 from core.db import get_database
 from core.errors import InvalidInput, WrongState
 from core.files import service as files
+from core.files.purposes import OF_DATASET
 from core.jobs import service as jobs
 from core.jobs.types.prepare import PrepareParams
 from core.pages import read_page
@@ -55,7 +56,7 @@ def _create(project_id: str, form: Form, once: Once) -> DatasetShape:
                 session,
                 project_id,
                 filename=form.filename,
-                purpose="fine-tune",
+                purpose=OF_DATASET,
                 stored=stored,
                 storage_key=key,
             )

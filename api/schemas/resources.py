@@ -9,7 +9,6 @@ from core.basemodels.models import BaseModel as BaseRow
 from core.basemodels.models import MergedModel
 from core.databases.models import TargetDatabase
 from core.datasets.models import Dataset
-from core.files.models import File
 from core.jobs.models import Attempt, Checkpoint, Job, JobEvent
 
 
@@ -20,18 +19,6 @@ class ArtifactShape(Shape):
     bytes: int
     sha256: str
     created_at: int
-
-
-class FileShape(Shape):
-    """OpenAI's file object."""
-
-    id: str
-    object: str = "file"
-    bytes: int
-    created_at: int
-    filename: str
-    purpose: str
-    status: str = "processed"
 
 
 class DatabaseShape(Shape):
@@ -175,16 +162,6 @@ def artifact_shape(row: Artifact) -> ArtifactShape:
         bytes=row.bytes,
         sha256=row.sha256,
         created_at=int(row.created_at),
-    )
-
-
-def file_shape(row: File) -> FileShape:
-    return FileShape(
-        id=row.id,
-        bytes=row.bytes,
-        created_at=int(row.created_at),
-        filename=row.filename,
-        purpose=row.purpose,
     )
 
 

@@ -1,6 +1,6 @@
 """Rows of stored files. Knows nothing of who made them."""
 
-from sqlalchemy import select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from core.artifacts.models import Artifact
@@ -40,3 +40,9 @@ def of_job(session: Session, job_id: str) -> list[Artifact]:
     return list(
         session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.path))
     )
+
+
+def forget_files(session: Session, storage_key: str) -> None:
+    """Drop the rows of the file, or of all files of the folder, at a key that is about to go."""
+    below = Artifact.storage_key.startswith(f"{storage_key}/", autoescape=True)
+    session.execute(delete(Artifact).where(or_(Artifact.storage_key == storage_key, below)))

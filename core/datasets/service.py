@@ -6,6 +6,8 @@ from sqlalchemy.orm import Session
 from core.datasets.models import Dataset
 from core.db import exclusive
 from core.errors import InvalidInput, NotFound
+from core.files.models import File
+from core.files.purposes import OF_DATASET
 from core.files.service import drop_bytes
 from core.ids import new_id
 
@@ -90,7 +92,9 @@ def require_split(dataset: Dataset, split: str) -> None:
 
 
 def mark_invalid(session: Session, dataset: Dataset, report: dict) -> None:
-    """Keep the report; the uploaded bytes go."""
+    """Keep the report. What was uploaded with the dataset goes; a file that was uploaded by itself
+    is its customer's, who may want it for another one."""
     dataset.status = INVALID
     dataset.report = report
-    drop_bytes(session, dataset.file_id)
+    if session.get_one(File, dataset.file_id).purpose == OF_DATASET:
+        drop_bytes(session, dataset.file_id)

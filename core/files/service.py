@@ -1,4 +1,4 @@
-"""Uploaded bytes and their rows. Knows nothing of what the bytes mean."""
+"""Stored files and their rows. Knows nothing of what the bytes mean."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +7,13 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.artifacts.service import forget_files
 from core.db import after_commit, db_now
-from core.errors import NotFound
+from core.errors import NotFound, WrongState
 from core.files.models import File
+from core.files.purposes import LIFE_SECONDS
 from core.ids import new_id
+from core.jobs.uses import job_with_file
 from core.storage import StoredFile, get_storage
 
 
@@ -20,7 +23,13 @@ def stored_upload(project_id: str, source: Path) -> Iterator[str]:
 
     If what was to name it fails, the bytes are deleted again.
     """
-    key = f"projects/{project_id}/files/{new_id('blob')}"
+    with stored(source, f"projects/{project_id}/files/{new_id('blob')}") as key:
+        yield key
+
+
+@contextmanager
+def stored(source: Path, key: str) -> Iterator[str]:
+    """As `stored_upload`, under a key of the caller's."""
     get_storage().put(source, key, move=True)
     try:
         yield key
@@ -37,7 +46,11 @@ def create(
     purpose: str,
     stored: StoredFile,
     storage_key: str,
+    expires_after: int | None = None,
 ) -> File:
+    """A file's row; it expires so many seconds from now, else as is usual for its purpose."""
+    now = session.scalar(select(db_now()))
+    seconds = LIFE_SECONDS.get(purpose) if expires_after is None else expires_after
     file = File(
         id=new_id("file"),
         project_id=project_id,
@@ -46,21 +59,54 @@ def create(
         bytes=stored.bytes,
         sha256=stored.sha256,
         storage_key=storage_key,
+        created_at=now,
+        expires_at=None if seconds is None else now + seconds,
     )
     session.add(file)
     session.flush()
     return file
 
 
-def get(session: Session, project_id: str, file_id: str) -> File:
-    file = session.scalar(select(File).where(File.id == file_id, File.project_id == project_id))
+def get(session: Session, project_id: str, file_id: str, *, hold: bool = False) -> File:
+    """A file that is not deleted; with `hold` it can't be until the transaction ends."""
+    query = select(File).where(File.id == file_id, File.project_id == project_id)
+    file = session.scalar(query.with_for_update(read=True) if hold else query)
     if file is None:
         raise NotFound(f"There is no file '{file_id}' in this project.", param="file")
+    if file.deleted_at is not None:
+        message = f"There is no file '{file_id}' any more: it was deleted. Upload it again."
+        raise NotFound(message, param="file")
     return file
+
+
+def delete(session: Session, project_id: str, file_id: str) -> None:
+    """Delete a file for good, or `WrongState` while a job needs it."""
+    get(session, project_id, file_id)
+    session.get_one(File, file_id, populate_existing=True, with_for_update=True)
+    job = job_with_file(session, project_id, file_id)
+    if job is not None:
+        raise WrongState(
+            f"The {job.type} job '{job.id}' is {job.status} and needs the file '{file_id}'; "
+            "delete it when the job has ended, or cancel the job.",
+            code="file_in_use",
+        )
+    drop_bytes(session, file_id)
 
 
 def drop_bytes(session: Session, file_id: str) -> None:
     """Delete the bytes after the commit; the row stays, marked."""
     file = session.get_one(File, file_id)
     file.deleted_at = session.scalar(select(db_now()))
+    forget_files(session, file.storage_key)
     after_commit(session, lambda: get_storage().delete(file.storage_key))
+
+
+def drop_expired(session: Session, *, most: int) -> int:
+    """Delete files past their time that no job needs; returns how many."""
+    expired = select(File).where(File.expires_at <= db_now(), File.deleted_at.is_(None))
+    dropped = 0
+    for file in session.scalars(expired.order_by(File.expires_at).limit(most).with_for_update()):
+        if job_with_file(session, file.project_id, file.id) is None:
+            drop_bytes(session, file.id)
+            dropped += 1
+    return dropped

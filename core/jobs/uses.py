@@ -1,0 +1,38 @@
+"""What jobs that have not ended still need: files, models. Asked before something is deleted."""
+
+from sqlalchemy import ColumnElement, Text, cast, func, select
+from sqlalchemy.orm import Session
+
+from core.jobs.models import Job
+from core.jobs.status import FINAL
+
+NAMING: dict[str, tuple[str, ...]] = {
+    "model": ("train", "evaluate", "generate", "serve"),
+    "adapter": ("merge",),
+    "continue_from": ("train",),
+}
+"""Parameters that name a model, and the types in which they do."""
+
+
+def job_with_file(session: Session, project_id: str, file_id: str) -> Job | None:
+    """A job that has not ended and has the file among its parameters, whatever that one's name."""
+    named = cast(Job.params, Text).contains(f'"{file_id}"', autoescape=True)
+    return session.scalars(select(Job).where(_live(project_id), named).limit(1)).first()
+
+
+def named_models(session: Session, project_id: str) -> dict[str, str]:
+    """Every name by which a job that has not ended asks for a model, with the id of one such."""
+    found: dict[str, str] = {}
+    for parameter, types in NAMING.items():
+        name = Job.params[parameter].as_string()
+        asked = (
+            select(name, func.min(Job.id))
+            .where(_live(project_id), Job.type.in_(types), name.is_not(None))
+            .group_by(name)
+        )
+        found |= {model: job_id for model, job_id in session.execute(asked)}
+    return found
+
+
+def _live(project_id: str) -> ColumnElement[bool]:
+    return (Job.project_id == project_id) & Job.status.not_in(FINAL)
