@@ -44,7 +44,8 @@ class Aid:
 
 def make_spec(claim: Claim, settings: Settings, workdir: Path, device: str, aid: Aid) -> Spec:
     """Everything the runner needs, under `workdir` or read-only elsewhere on this machine."""
-    brief, rows = aid.read(lambda session: read_brief(session, claim.job_id))
+    brief = aid.read(lambda session: read_brief(session, claim.job_id))
+    previous = workdir / "previous.jsonl"
     inputs = {}
     for name, one in brief.inputs.items():
         inputs[name] = str(aid.transfer(partial(localise, name, one, settings, workdir)))
@@ -60,7 +61,7 @@ def make_spec(claim: Claim, settings: Settings, workdir: Path, device: str, aid:
         threads=share_of_threads(settings.threads, processes),
         processes=processes,
         resume=str(resume) if resume else None,
-        rows=write_rows(workdir / "previous.jsonl", rows) if rows else None,
+        rows=aid.read(lambda session: copy_rows(session, claim.job_id, previous)),
     )
 
 
@@ -71,10 +72,15 @@ def share_of_threads(threads: int, processes: int) -> int:
     return max(1, (threads or os.cpu_count() or 1) // processes)
 
 
-def read_brief(session: Session, job_id: str) -> tuple[Brief, list[tuple[int, dict[str, Any]]]]:
-    """What the contract says now, and the rows that earlier attempts left."""
+def read_brief(session: Session, job_id: str) -> Brief:
+    """What the contract says now."""
     job = session.get_one(Job, job_id)
-    return job_type(job.type).brief(session, job), records.done_rows(session, job.id)
+    return job_type(job.type).brief(session, job)
+
+
+def copy_rows(session: Session, job_id: str, path: Path) -> str | None:
+    """Write down the rows that earlier attempts left; None if there are none."""
+    return write_rows(path, records.done_rows(session, job_id))
 
 
 def localise(name: str, wanted: Input, settings: Settings, workdir: Path) -> Path:

@@ -6,7 +6,7 @@ In a runner what is said goes through the pipe to the supervisor; `LocalContext`
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ class LocalContext(Context):
             workdir=str(workdir),
             device=device,
             resume=str(resume) if resume else None,
-            rows=write_rows(workdir / "previous.jsonl", rows) if rows else None,
+            rows=write_rows(workdir / "previous.jsonl", rows or []),
         )
         super().__init__(spec, self._keep)
 
@@ -165,9 +165,9 @@ class LocalContext(Context):
         return Path(shutil.copytree(self.checkpoints[-1], target))
 
 
-def write_rows(path: Path, rows: list[tuple[int, dict[str, Any]]]) -> str:
-    """Write rows as `Spec.rows` wants them."""
+def write_rows(path: Path, rows: Iterable[tuple[int, dict[str, Any]]]) -> str | None:
+    """Write rows as `Spec.rows` wants them: the file, or None without any."""
     with path.open("w", encoding="utf-8") as out:
         for row, data in rows:
             out.write(json.dumps({"row": row, "data": data}, ensure_ascii=False) + "\n")
-    return str(path)
+    return str(path) if path.stat().st_size else None

@@ -3,6 +3,7 @@
 Writes are fenced by the claim; reads are pages. Knows no job type.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from core.redaction import redact
 from core.storage import StoredFile
 
 MAX_LOG_CHUNKS = 500
+ROWS_AT_ONCE = 500
 # What an attempt has saved, the next one need not do: those that bring nothing are counted anew.
 BROUGHT_SOMETHING = {"barren_attempts": 0, "retries": 0}
 
@@ -170,14 +172,15 @@ def note_attempt(session: Session, held: Claim, **values: Any) -> None:
         setattr(attempt, name, value)
 
 
-def done_rows(session: Session, job_id: str) -> list[tuple[int, dict[str, Any]]]:
-    """Every durable row in order."""
-    found = session.execute(
+def done_rows(session: Session, job_id: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every durable row in order, read as it is asked for: there may be many."""
+    query = (
         select(ResultRow.row, ResultRow.data)
         .where(ResultRow.job_id == job_id)
         .order_by(ResultRow.row)
     )
-    return [(row, data) for row, data in found]
+    found = session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE})
+    return ((row, data) for row, data in found)
 
 
 def job_log(session: Session, job_id: str, *, token: int | None = None) -> str:

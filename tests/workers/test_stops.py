@@ -163,7 +163,7 @@ def test_a_stopped_job_frees_its_runner_and_goes_on_from_the_step_it_had_reached
     assert (first.outcome, second.outcome) == (OUTCOME[what], "succeeded")
     assert second.resumed_from_step == reached
     with get_database().reading() as session:
-        rows = records.done_rows(session, job_id)
+        rows = list(records.done_rows(session, job_id))
     assert [row for row, _ in rows] == list(range(1, 121)), "no row is missing"
 
 

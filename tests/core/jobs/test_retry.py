@@ -116,7 +116,7 @@ def test_a_retry_carries_rows_curves_and_good_checkpoints_over(
     assert (new.type, new.params, new.status) == ("generate", PARAMS, "queued")
     assert (new.retry_of, new.time_limit_seconds, new.priority) == (job_id, 99, 7)
     with database.reading() as session:
-        assert records.done_rows(session, new.id) == [(4, {"sql": "选择"})]
+        assert list(records.done_rows(session, new.id)) == [(4, {"sql": "选择"})]
         kept = records.usable_checkpoints(session, new.id)
         curve = session.scalars(select(Metric).where(Metric.job_id == new.id)).all()
         old = records.usable_checkpoints(session, job_id)

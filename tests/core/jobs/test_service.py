@@ -102,7 +102,7 @@ def test_a_zombie_writes_nothing_after_its_job_was_given_to_another(
     after = read(database, job_id)
     assert (after.status, after.token, after.worker_id) == ("running", 2, "gpu1@b")
     with database.reading() as session:
-        assert records.done_rows(session, job_id) == []
+        assert list(records.done_rows(session, job_id)) == []
 
 
 def test_a_lease_that_runs_is_not_swept(database: Database, job_id: str) -> None:
@@ -297,4 +297,4 @@ def test_a_repeated_step_or_row_writes_over_the_earlier_one(
             report = Report(metrics={5: {"loss": value}}, rows={0: {"n": value}})
             records.write_report(session, claim, report, log_seq=0)
     with database.reading() as session:
-        assert records.done_rows(session, job_id) == [(0, {"n": 2.0})]
+        assert list(records.done_rows(session, job_id)) == [(0, {"n": 2.0})]
