@@ -47,6 +47,14 @@ def dispatch() -> int:
     return len(rings)
 
 
+def spare_slots(session: Session, name: str) -> int:
+    """Slots of a queue that are left when every job that may run has one; below zero, so many jobs
+    wait in vain."""
+    free = live_slots(session).get(name, 0) - _occupied(session, name)
+    ready = session.scalar(select(func.count()).select_from(_fair_order(name).subquery()))
+    return free - (ready or 0)
+
+
 def _take_back(rings: list[Ring]) -> None:
     """Nobody was rung: the next sweep tries again at once, not after the time for an answer."""
     with get_database().transaction() as session:

@@ -23,6 +23,9 @@ from core.jobs.types.base import Outcome
 from core.redaction import redact
 from core.settings import get_settings
 
+YIELDED = "yielded"
+"""The outcome of an attempt that has made room for others; its job is paused."""
+
 # -- the attempt was the last one ------------------------------------------------------------------
 
 
@@ -75,6 +78,13 @@ def paused(
     return _leave(
         session, held, JobStatus.PAUSED, outcome, message, klass=klass, pause_requested_at=None
     )
+
+
+def yielded(session: Session, held: Claim) -> Job:
+    """The runner has stopped because other jobs wait for its slot. Queued at once, it would get it
+    again before them, by its age: it is held until somebody needs it."""
+    message = "It has made room for jobs that wait."
+    return paused(session, held, outcome=YIELDED, message=message)
 
 
 def requeue(session: Session, held: Claim, *, outcome: str, message: str) -> Job:

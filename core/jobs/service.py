@@ -27,6 +27,7 @@ from core.jobs.ends import (
     refuse,
     requeue,
     succeed,
+    yielded,
 )
 from core.jobs.models import Attempt, Job
 from core.jobs.status import JobStatus
@@ -53,6 +54,7 @@ __all__ = [
     "submit",
     "succeed",
     "transition",
+    "yielded",
 ]
 
 

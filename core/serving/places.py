@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from core.adapters.service import ModelTarget
 from core.jobs.types.models import model_inputs
+from core.jobs.types.serve import address_of
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,5 @@ class Place:
 
 
 def place_of(target: ModelTarget) -> Place:
-    inputs = model_inputs(target)
-    model, adapter = inputs["model"], inputs.get("adapter")
-    return Place(f"{model.store}/{model.key}", adapter.key if adapter else None)
+    adapter = model_inputs(target).get("adapter")
+    return Place(address_of(target), adapter.key if adapter else None)

@@ -86,6 +86,7 @@ class JobType:
     publish  (session, job, outcome): rows written in the transaction that records success; a
              JobFailure that it returns turns the success into that failure
     abandon  (session, job, reason): rows to set right when the job failed or was cancelled
+    yields   its runner hears when other jobs wait for its slot, and may stop to make room
     """
 
     name: str
@@ -97,3 +98,4 @@ class JobType:
     publish: Publish = nothing_to_publish
     begin: Begin = nothing_to_begin
     abandon: Abandon = nothing_to_abandon
+    yields: bool = False
