@@ -64,12 +64,35 @@ def _refused(request: Request, error: errors.TuneyardError) -> JSONResponse:
 
 def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     """A field that does not fit: 400, with its place in `param`."""
-    first = error.errors()[0]
-    # The first part is where it stood (body, query); the second of a job's is its type's name.
-    place = ".".join(str(part) for part in first["loc"][1:])
-    wrong = f"{place}: {first['msg']}" if place else first["msg"]
-    body = error_body(wrong, "invalid_request_error", param=place or None, code=first["type"])
+    found = error.errors()
+    place = _place(error, found[0])
+    # What may be one of several things is wrong in as many ways.
+    ways = dict.fromkeys(one["msg"] for one in found if _place(error, one) == place)
+    wrong = ", or: ".join(ways)
+    body = error_body(
+        f"{place}: {wrong}" if place else wrong,
+        "invalid_request_error",
+        param=place or None,
+        code=found[0]["type"],
+    )
     return JSONResponse(body, 400)
+
+
+def _place(error: RequestValidationError, one: dict[str, Any]) -> str:
+    """Where it is, as `method.supervised`. The first part of what pydantic says is where it stood
+    (body, query), which is left out; so is what stands below a number or a text: that is the name
+    of what it might have been."""
+    parts: list[str] = []
+    value = error.body
+    for part in one["loc"][1:]:
+        if isinstance(value, str | int | float):
+            break
+        parts.append(str(part))
+        if isinstance(value, dict):
+            value = value.get(part, value)  # of a job the first is its type's name
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+    return ".".join(parts)
 
 
 def _http(request: Request, error: HTTPException) -> JSONResponse:
