@@ -79,6 +79,10 @@ class Context:
         """A sentence for a person."""
         self.send(kind="event", event={"message": message, "level": level, "data": data})
 
+    def resolved(self, values: dict[str, Any]) -> None:
+        """What every "auto" came to: the first part of the job's result, there while it runs."""
+        self.send(kind="resolved", values=values)
+
     def memory(self, **lesson: Any) -> None:
         """What groups of this size take: tokens, labels, need_bytes, peak_bytes, and whether they
         `fitted`; None before they are tried."""

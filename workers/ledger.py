@@ -65,6 +65,8 @@ class Ledger:
             self._report.metrics.setdefault(message["step"], {}).update(message["values"])
         elif kind == "event":
             self._report.events.append(message["event"])
+        elif kind == "resolved":
+            self._report.resolved = message["values"]
         elif kind == "row":
             self._report.rows[message["row"]] = message["data"]
 

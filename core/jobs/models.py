@@ -56,6 +56,7 @@ class Job(Base):
 
     progress: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
+    """Of a training `resolved` is there while it runs: what every "auto" came to."""
     error: Mapped[dict[str, Any] | None]
     """{class, message, …} of a failed job."""
 

@@ -29,13 +29,14 @@ class Report:
     """What a runner said since the last write: at most one of these a second is written."""
 
     progress: dict[str, Any] | None = None
+    resolved: dict[str, Any] | None = None
     metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
     log: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.progress or self.metrics or self.events or self.rows or self.log)
+        return any(vars(self).values())
 
 
 def write_report(session: Session, held: Claim, report: Report, *, log_seq: int) -> None:
@@ -43,6 +44,8 @@ def write_report(session: Session, held: Claim, report: Report, *, log_seq: int)
     values: dict[str, Any] = {}
     if report.progress:
         values["progress"] = report.progress
+    if report.resolved:
+        values["result"] = {"resolved": report.resolved}
     if report.rows:
         values |= BROUGHT_SOMETHING
     hold(session, held, **values)

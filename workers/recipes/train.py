@@ -69,6 +69,7 @@ def run(ctx) -> dict[str, Any]:
     sizing = measure(settings, resolved, loaded, train, ceiling=ceiling, world=world)
     be_sparing(ctx, settings, resolved, sizing)
     ctx.event(f"{len(train)} examples to train on, {len(validation)} to validate", **resolved)
+    ctx.resolved({**resolved, "prompt": template.style})
 
     memory.keep_freed_memory()
     model = prepare_model(loaded, settings, resolved)
