@@ -1,6 +1,6 @@
 """Contract of `prepare`: a file becomes a dataset."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 from sqlalchemy.orm import Session
@@ -9,8 +9,8 @@ from core.basemodels.service import get_base
 from core.databases import service as databases
 from core.datasets import service as datasets
 from core.datasets.columns import check_mapping
-from core.datasets.plan import read_dialect
-from core.errors import InvalidInput, JobFailure
+from core.datasets.plan import GIVEN, read_dialect
+from core.errors import InvalidInput, JobFailure, NotFound
 from core.files import service as files
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
@@ -36,11 +36,15 @@ class SplitParams(Params):
 class PrepareParams(Params):
     name: str
     file: str
+    validation_file: str | None = None
+    """A second file, whose rows are the split `validation`."""
     database: str | None = None
     format: str = Field("auto", pattern="^(auto|jsonl|json|csv|parquet)$")
     mapping: dict[str, str] = {}
     sql_dialect: str | None = None
-    split: SplitParams | None = None
+    split: SplitParams | Literal["given"] | None = None
+    """Shares; or `given`: as a column says, and what says nothing is train, as it is beside a
+    validation_file too. None: as a column says, without one the usual shares."""
     drop_bad_rows: bool = False
     model: str | None = None
     """Base model whose tokenizer counts the tokens."""
@@ -51,14 +55,24 @@ def check(session: Session, project_id: str, params: PrepareParams) -> str | Non
     check_mapping(params.mapping)
     read_dialect(params.sql_dialect or "sqlite")
     datasets.require_free_name(session, project_id, params.name)
-    file = files.get(session, project_id, params.file)
-    if file.deleted_at is not None:
-        raise InvalidInput("The bytes of this file are deleted; upload it again.", param="file")
+    _hold_file(session, project_id, params.file, param="file")
+    if params.validation_file is not None:
+        _hold_file(session, project_id, params.validation_file, param="validation_file")
+        if params.split not in (None, GIVEN):
+            message = "split: with a validation_file all other rows are train; leave it out"
+            raise InvalidInput(message, param="split")
     if params.database is not None:
         databases.find(session, project_id, params.database)
     if params.model is not None:
         get_base(session, params.model)
     return None
+
+
+def _hold_file(session: Session, project_id: str, file_id: str, *, param: str) -> None:
+    try:
+        files.get(session, project_id, file_id, hold=True)
+    except NotFound as error:
+        raise NotFound(error.message, param=param) from None
 
 
 def begin(session: Session, job: Job) -> None:
@@ -83,6 +97,10 @@ def brief(session: Session, job: Job) -> Brief:
         "database": None,
         "max_row_bytes": get_settings().max_line_bytes,
     }
+    if params.get("validation_file"):
+        second = files.get(session, job.project_id, params["validation_file"])
+        inputs["validation_file"] = Input(second.storage_key)
+        params["validation_filename"] = second.filename
     if job.params["database"]:
         database = databases.find(session, job.project_id, job.params["database"])
         inputs["database"] = Input(database.storage_key)
@@ -102,7 +120,7 @@ def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
     result: dict[str, Any] = outcome.result
     if result["status"] != datasets.READY:
         datasets.mark_invalid(session, dataset, result["report"])
-        return JobFailure("data", _summary(result["report"]), dataset=dataset.id)
+        return _failure(result["report"], dataset=dataset.id)
     dataset.status = datasets.READY
     dataset.kind = result["kind"]
     dataset.storage_key = f"{outcome.storage_key}/dataset"
@@ -116,14 +134,29 @@ def abandon(session: Session, job: Job, reason: str) -> None:
     datasets.mark_invalid(session, dataset, {"problems": [{"message": reason}], "rows": 0})
 
 
-def _summary(report: dict[str, Any]) -> str:
+def _failure(report: dict[str, Any], **details: Any) -> JobFailure:
+    """The first error, with its place: `param` names the file, `code` is the problem's."""
     errors = [one for one in report["problems"] if one.get("severity") == "error"]
     if not errors:
-        return "The file makes no usable dataset; its report says why."
+        message = "The file makes no usable dataset; its report says why."
+        return JobFailure("data", message, param="file", code="invalid_file", line=None, **details)
     first = errors[0]
-    place = f"Line {first['line']}" if first.get("line") else "The file"
+    second = first.get("file")
+    name = "validation file" if second else "file"
+    place = f"The {name}"
+    if line := first.get("line"):
+        place = f"Line {line} of the {name}" if second else f"Line {line}"
     where = f", {first['path']}" if first.get("path") else ""
-    return f"{place}{where}: {first['message']} ({report.get('rejected', 0)} rows are bad in all)"
+    bad = f"{report.get('rejected', 0)} rows are bad in all"
+    message = f"{place}{where}: {first['message']} ({bad})"
+    return JobFailure(
+        "data",
+        message,
+        param=second or "file",
+        code=first["code"],
+        line=line,
+        **details,
+    )
 
 
 PREPARE = JobType(
