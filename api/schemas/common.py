@@ -1,13 +1,23 @@
 """Shapes that every resource shares."""
 
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from core.chat.fields import Text
 from core.jobs.types.base import Params
 from core.pages import Page
 
 Item = TypeVar("Item")
+
+Metadata = Annotated[
+    dict[
+        Annotated[Text, Field(min_length=1, max_length=64)],
+        Annotated[Text, Field(max_length=512)],
+    ],
+    Field(max_length=16),
+]
+"""OpenAI's: up to 16 pairs of the customer's own words."""
 
 
 class Shape(BaseModel):
@@ -49,6 +59,17 @@ def list_body(page: Page, shape: Any, *, key: str = "id") -> dict[str, Any]:
         "first_id": ids[0] if ids else None,
         "last_id": ids[-1] if ids else None,
     }
+
+
+def whole_list(items: list[Any]) -> ListBody[Any]:
+    """The body of a list that is not paged, of things that have an `id`."""
+    ids = [item.id for item in items]
+    return ListBody(
+        data=items,
+        has_more=False,
+        first_id=ids[0] if ids else None,
+        last_id=ids[-1] if ids else None,
+    )
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
