@@ -6,6 +6,7 @@ A message carries the job's id and nothing else. Losing one, or getting it twice
 import logging
 import time
 from functools import lru_cache
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 SWEEP = "keeper.sweep"
 RETAIN = "keeper.retain"
+BATCHES = "keeper.batches"
+KEEPER_QUEUE = "system"
 
 # How long anything waits for a broker that is there and says nothing.
 SILENT_SECONDS = 5
@@ -96,18 +99,21 @@ def ring(job_id: str, *, number: int, queue: str, job_type: str) -> bool:
 
     False if the broker is not there; the sweep will ring again.
     """
+    return _send(job_type, queue, args=[job_id], task_id=f"{job_id}-{number}")
+
+
+def ring_keeper(task: str) -> None:
+    """Ask for one of the keeper's tasks now; without the broker it is done at its usual time."""
+    _send(task, KEEPER_QUEUE)
+
+
+def _send(task: str, queue: str, **options: Any) -> bool:
     if time.monotonic() < Away.until:
         return False
     try:
-        celery_app().send_task(
-            job_type,
-            args=[job_id],
-            task_id=f"{job_id}-{number}",
-            queue=queue,
-            confirm_timeout=SILENT_SECONDS,
-        )
+        celery_app().send_task(task, queue=queue, confirm_timeout=SILENT_SECONDS, **options)
     except (OperationalError, OSError) as error:
-        log.warning("could not ring for %s: %s", job_id, error)
+        log.warning("could not ring for %s: %s", options.get("task_id", task), error)
         Away.until = time.monotonic() + AWAY_SECONDS
         return False
     return True

@@ -31,7 +31,7 @@ from core.basemodels.store import ModelStore
 from core.db import forget_databases, get_database
 from core.fleet import service as fleet
 from core.jobs.dispatch import dispatch
-from core.queue import RETAIN, SWEEP, celery_app, on_redis
+from core.queue import BATCHES, KEEPER_QUEUE, RETAIN, SWEEP, celery_app, on_redis
 from core.retention import tidy_machine
 from core.settings import get_settings
 from core.storage import forget_storages
@@ -77,12 +77,17 @@ app.conf.update(
             "schedule": settings.sweep_seconds,
             # No `expires`: beat's clock would set it and the keeper's judge it, and where they
             # differ no sweep would ever run. What piled up is skipped (`workers.tasks`).
-            "options": {"queue": "system"},
+            "options": {"queue": KEEPER_QUEUE},
+        },
+        "batches": {
+            "task": BATCHES,
+            "schedule": settings.sweep_seconds,
+            "options": {"queue": KEEPER_QUEUE},
         },
         "retain": {
             "task": RETAIN,
             "schedule": settings.retain_seconds,
-            "options": {"queue": "system"},
+            "options": {"queue": KEEPER_QUEUE},
         },
     },
 )
@@ -136,7 +141,7 @@ def begin_child(**_: object) -> None:
     forget_storages()
     if THIS.get("alone"):  # no sibling is at work there: the one before was killed
         _forget_work()
-    if settings.spare_runner and THIS.get("queue") != "system":
+    if settings.spare_runner and THIS.get("queue") != KEEPER_QUEUE:
         SPARE.prepare(THIS["queue"])
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from celery.exceptions import Ignore
 
+from core.batches.finishing import finish_in_background
 from core.fleet.service import keeper_run
 from core.jobs.sweep import sweep
 from core.jobs.types import TYPES
-from core.queue import RETAIN, SWEEP
+from core.queue import BATCHES, RETAIN, SWEEP
 from core.retention import retain_in_background
 from workers import supervisor
 from workers.app import THIS, app, settings
@@ -49,6 +50,11 @@ def run_sweep() -> int:
         given_back = sweep()
     Swept.at = time.monotonic()
     return given_back
+
+
+@app.task(name=BATCHES)
+def run_batches() -> str:
+    return finish_in_background()
 
 
 @app.task(name=RETAIN)

@@ -1,4 +1,4 @@
-"""Contract of `generate`: a batch of questions on one database with one model."""
+"""Contract of `generate`: a batch of questions, or of OpenAI's request lines, with one model."""
 
 import json
 from typing import Literal
@@ -7,13 +7,15 @@ from pydantic import Field, model_validator
 from sqlalchemy.orm import Session
 
 from core.adapters.service import resolve_model
+from core.batches.lines import Endpoint
 from core.databases import service as databases
-from core.errors import InvalidInput
+from core.db import after_commit
 from core.files import service as files
 from core.jobs.models import Job
-from core.jobs.types.base import Brief, Input, JobType, Params
+from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
 from core.jobs.types.models import model_inputs, require_fit
 from core.jobs.types.train import Precision, Quantization
+from core.queue import BATCHES, ring_keeper
 
 
 class Question(Params):
@@ -22,12 +24,17 @@ class Question(Params):
 
 
 class GenerateParams(Params):
-    """`questions` for up to 1,000 of them, or `file`: JSONL with `id` and `question` a line."""
+    """`questions` for up to 1,000 of them, or `file`: JSONL with `id` and `question` a line.
+
+    With an `endpoint` the file's lines are OpenAI's: `custom_id`, `method`, `url` and `body`, which
+    says how it is asked; every line is asked of this model and this database.
+    """
 
     model: str
     database: str | None = None
     questions: list[Question | str] | None = Field(None, min_length=1, max_length=1000)
     file: str | None = None
+    endpoint: Endpoint | None = None
     quantization: Quantization = "8bit"
     precision: Precision = "auto"
     prompt: Literal["auto", "schema", "bare", "classic"] = "auto"
@@ -37,6 +44,8 @@ class GenerateParams(Params):
     def _one_source(self) -> "GenerateParams":
         if (self.questions is None) == (self.file is None):
             raise ValueError("give either questions or file")
+        if self.endpoint is not None and self.file is None:
+            raise ValueError("an endpoint goes with a file of lines for it")
         self.questions = self.questions and _numbered(self.questions)
         return self
 
@@ -56,8 +65,8 @@ def check(session: Session, project_id: str, params: GenerateParams) -> str | No
     target = resolve_model(session, project_id, params.model)
     if params.database is not None:
         databases.find(session, project_id, params.database)
-    if params.file is not None and files.get(session, project_id, params.file).deleted_at:
-        raise InvalidInput("The bytes of this file are deleted; upload it again.", param="file")
+    if params.file is not None:
+        files.get(session, project_id, params.file, hold=True)
     require_fit(
         session,
         target.base.parameters,
@@ -84,6 +93,20 @@ def brief(session: Session, job: Job) -> Brief:
     return Brief(params, inputs, documents)
 
 
+def publish(session: Session, job: Job, outcome: Outcome) -> None:
+    _tell_keeper(session, job)
+
+
+def abandon(session: Session, job: Job, reason: str) -> None:
+    _tell_keeper(session, job)
+
+
+def _tell_keeper(session: Session, job: Job) -> None:
+    """An ended batch wants its files; who is not told finds it by himself, only later."""
+    if job.surface == "batch":
+        after_commit(session, lambda: ring_keeper(BATCHES))
+
+
 GENERATE = JobType(
     name="generate",
     queue="gpu",
@@ -91,4 +114,6 @@ GENERATE = JobType(
     params=GenerateParams,
     check=check,
     brief=brief,
+    publish=publish,
+    abandon=abandon,
 )
