@@ -72,6 +72,17 @@ def resolve_model(session: Session, project_id: str, name: str) -> ModelTarget:
     return ModelTarget(name, get_base(session, name))
 
 
+def hold_model(session: Session, project_id: str, name: str) -> ModelTarget:
+    """As `resolve_model`, and nobody deletes it until the transaction ends."""
+    target = resolve_model(session, project_id, name)
+    row = target.version or target.merged or target.checkpoint
+    if row is None:
+        return target
+    table = type(row)
+    session.execute(select(table.id).where(table.id == row.id).with_for_update(read=True))
+    return resolve_model(session, project_id, target.name)  # it may just have been deleted
+
+
 def find_version(session: Session, project_id: str, address: str) -> AdapterVersion | None:
     """The version at `adapter:number`, or None."""
     name, _, number = address.rpartition(":")

@@ -1,7 +1,8 @@
 """A training's state on disk: all that the same run needs to go on. Knows no job and no schedule.
 
-`adapter/` PEFT's files · `best/` the best adapter so far · `state.pt` optimizer, schedule,
-scaler, random state · `position.json` how far the run is. Whoever calls stages, hashes and renames.
+`adapter/` PEFT's files, to which the caller may add · `best/` the best adapter so far · `state.pt`
+optimizer, schedule, scaler, random state · `position.json` how far the run is. Whoever calls
+stages, hashes and renames.
 """
 
 import json

@@ -75,7 +75,8 @@ class Plan:
 
 
 class Training:
-    """One run over `examples`; `run` returns its figures, with the best adapter in the model."""
+    """One run over `examples`; `run` returns its figures, with the best adapter in the model.
+    `furnish` puts beside a checkpoint's adapter what it takes to use that one as a model."""
 
     def __init__(
         self,
@@ -89,11 +90,12 @@ class Training:
         device: str,
         resolved: dict[str, Any] | None = None,
         world: World = ALONE,
+        furnish: Callable[[Path], None] = lambda adapter: None,
     ) -> None:
         self.model, self.examples, self.validation = model, examples, validation
         self.plan, self.sizing, self.reporter, self.device = plan, sizing, reporter, device
         self.resolved = {} if resolved is None else resolved
-        self.world = world
+        self.world, self.furnish = world, furnish
         self.batches_per_epoch = batches_per_epoch(len(examples), plan.batch_size)
         self.total_steps = total_steps(plan.epochs, len(examples), plan.batch_size)
         self.position, self.best = Position(), None
@@ -339,6 +341,7 @@ class Training:
                 position=self.position,
                 resolved=self.resolved,
             )
+            self.furnish(directory / "adapter")
 
         metrics = {} if validation_loss is None else {"validation_loss": validation_loss}
         self.reporter.checkpoint(self.position.step, write, **metrics)

@@ -83,6 +83,7 @@ def run(ctx) -> dict[str, Any]:
         device=ctx.device,
         resolved=resolved,
         world=world,
+        furnish=template.save,
     )
     if ctx.resume:
         training.resume(ctx.resume)

@@ -11,7 +11,7 @@ from core.databases.models import TargetDatabase
 from core.datasets import service as datasets
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Params
-from core.jobs.types.models import model_inputs, require_fit
+from core.jobs.types.models import model_inputs, pin_model, require_fit
 from core.jobs.types.train import Precision, Quantization
 
 
@@ -59,5 +59,6 @@ EVALUATE = JobType(
     time_limit_seconds=24 * 3600,
     params=EvaluateParams,
     check=check,
+    begin=pin_model,
     brief=brief,
 )

@@ -13,7 +13,7 @@ from core.db import after_commit
 from core.files import service as files
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
-from core.jobs.types.models import model_inputs, require_fit
+from core.jobs.types.models import model_inputs, pin_model, require_fit
 from core.jobs.types.train import Precision, Quantization
 from core.queue import BATCHES, ring_keeper
 
@@ -113,6 +113,7 @@ GENERATE = JobType(
     time_limit_seconds=24 * 3600,
     params=GenerateParams,
     check=check,
+    begin=pin_model,
     brief=brief,
     publish=publish,
     abandon=abandon,

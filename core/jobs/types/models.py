@@ -2,9 +2,10 @@
 
 from sqlalchemy.orm import Session
 
-from core.adapters.service import ModelTarget
+from core.adapters.names import ModelTarget, hold_model
 from core.errors import InvalidInput
 from core.fleet.service import largest_memory
+from core.jobs.models import Job
 from core.jobs.types.base import Input
 
 GIB = 1024**3
@@ -22,6 +23,13 @@ def model_inputs(target: ModelTarget) -> dict[str, Input]:
     elif target.checkpoint is not None:
         inputs["adapter"] = Input(f"{target.checkpoint.storage_key}/adapter")
     return inputs
+
+
+def pin_model(session: Session, job: Job) -> None:
+    """`begin` of a type: what `model` means at the submit is what it means to the job for good. An
+    alias may move while the job waits, or between two of its attempts."""
+    target = hold_model(session, job.project_id, job.params["model"])
+    job.params = job.params | {"model": target.name}
 
 
 def require_fit(
