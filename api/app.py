@@ -15,20 +15,42 @@ from api.logs import configure_logs
 from api.openai import files, uploads
 from api.routes import (
     adapters,
+    aliases,
     artifacts,
     databases,
     datasets,
+    evaluations,
     health,
     jobs,
+    keys,
+    merges,
     metrics,
     models,
+    projects,
+    queues,
     workers,
 )
 from api.schemas.common import ERRORS
 from core.retention import tidy_machine
 from core.settings import get_settings
 
-RESOURCES = (files, uploads, databases, datasets, jobs, adapters, models, artifacts, workers)
+RESOURCES = (
+    files,
+    uploads,
+    databases,
+    datasets,
+    jobs,
+    adapters,
+    models,
+    artifacts,
+    workers,
+    keys,
+    projects,
+    aliases,
+    evaluations,
+    merges,
+    queues,
+)
 
 
 def create_app() -> FastAPI:

@@ -1,30 +1,29 @@
-"""`/v1/workers`: the live fleet."""
-
-from typing import Any
+"""`/v1/workers`: the live fleet, what it runs and how fast it was."""
 
 from fastapi import APIRouter
 
 from api.deps import ReadDep, Reader
+from api.schemas.common import ListBody, whole_list
+from api.schemas.fleet import WorkerShape, worker_shape
 from core.fleet.service import live_workers
+from core.jobs import occupancy
 
 router = APIRouter(prefix="/workers", tags=["workers"])
 
 
 @router.get("")
-def list_workers(session: ReadDep, principal: Reader) -> dict[str, Any]:
-    """Workers that were heard of within the lease."""
-    data = [
-        {
-            "id": worker.id,
-            "object": "worker",
-            "queue": worker.queue,
-            "device": worker.device,
-            "slots": worker.slots,
-            "memory_bytes": worker.memory_bytes,
-            "models": worker.models,
-            "versions": worker.versions,
-            "heartbeat_at": worker.heartbeat_at,
-        }
-        for worker in live_workers(session)
-    ]
-    return {"object": "list", "data": data, "has_more": False}
+def list_workers(session: ReadDep, principal: Reader) -> ListBody[WorkerShape]:
+    """Workers that were heard of within the lease. Not paged: they are few."""
+    work = occupancy.work_by_worker(session)
+    speeds = occupancy.speed_by_worker(session)
+    return whole_list(
+        [
+            worker_shape(
+                worker,
+                work.get(worker.id, []),
+                speeds.get(worker.id, {}),
+                project_id=principal.project_id,
+            )
+            for worker in live_workers(session)
+        ]
+    )

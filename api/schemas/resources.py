@@ -272,11 +272,12 @@ def version_shape(row: AdapterVersion, artifacts: list[Artifact] | None = None) 
 
 
 def adapter_shape(row: Adapter) -> AdapterShape:
+    there = [version for version in row.versions if version.deleted_at is None]
     return AdapterShape(
         id=row.id,
         name=row.name,
-        latest=row.versions[-1].address if row.versions else None,
-        versions=[version_shape(version) for version in row.versions],
+        latest=there[-1].address if there else None,
+        versions=[version_shape(version) for version in there],
         created_at=int(row.created_at),
     )
 

@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from core.accounts.models import Project
+from core.adapters.aliases import move
 from core.adapters.service import add_version
 from core.artifacts.models import Artifact
 from core.basemodels.models import MergedModel
@@ -54,7 +55,25 @@ def own_one_of_each(session: Session, project: Project) -> dict[str, str]:
         time_limit_seconds=1,
         **mine,
     )
-    session.add_all([dataset, job])
+    evaluation = Job(
+        id="job_2",
+        type="evaluate",
+        queue="gpu",
+        status="queued",
+        params={"model": "theirs:1", "dataset": "pairs", "split": "test"},
+        time_limit_seconds=1,
+        **mine,
+    )
+    merge = Job(
+        id="job_3",
+        type="merge",
+        queue="gpu",
+        status="queued",
+        params={"adapter": "theirs:1", "precision": "fp32", "name": None},
+        time_limit_seconds=1,
+        **mine,
+    )
+    session.add_all([dataset, job, evaluation, merge])
     session.flush()
     session.add_all(
         [
@@ -90,6 +109,7 @@ def own_one_of_each(session: Session, project: Project) -> dict[str, str]:
             **mine,
         )
     )
+    move(session, version.adapter, "production", version)
     return {
         "file_id": "file_1",
         "database_id": "db_1",
@@ -97,5 +117,9 @@ def own_one_of_each(session: Session, project: Project) -> dict[str, str]:
         "job_id": "job_1",
         "artifact_id": "art_1",
         "address": "theirs:1",
+        "name": "theirs",
+        "alias": "production",
+        "evaluation_id": "job_2",
+        "merge_id": "job_3",
         "model": "merged",
     }

