@@ -1,8 +1,9 @@
 """Deletes what nobody needs any more. Knows no caller and no job type.
 
-In the storage: files to which no row points. In the database: checkpoints of jobs that ended long
-ago, idempotency keys that have expired. On this machine: what dead processes left behind. What is
-young is never touched: it may be somebody's who is about to write its row.
+In the storage: files to which no row points. In the database: files and uploads past their time,
+checkpoints of jobs that ended long ago, idempotency keys that have expired. On this machine: what
+dead processes left behind. What is young is never touched: it may be somebody's who is about to
+write its row.
 
 A checkpoint's row goes first and its bytes in a later run, when they are still nobody's: so a job
 that takes over the checkpoints of another in that moment keeps them.
@@ -24,12 +25,15 @@ from sqlalchemy.orm import Session
 import core.tables  # noqa: F401 - every table that may point to a file
 from core.accounts.models import Project
 from core.db import Base, db_now, get_database
+from core.files import service as files
 from core.fleet.service import keeper_run, live_workers
 from core.idempotency.service import drop_expired
 from core.jobs.models import Checkpoint, Job
 from core.jobs.status import FINAL, JobStatus
+from core.jobs.uses import asked_checkpoints
 from core.settings import Settings, get_settings
 from core.storage import Found, Storage, get_storage
+from core.uploads import service as uploads
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,7 @@ DAY = 24 * 3600
 MOST_FILES = 1000
 """Deleted in one run; the next one goes on."""
 MOST_CHECKPOINTS = 500
+MOST_EXPIRED = 500
 BATCH = 200
 STAGED = ("uploads", "scratch", "cache")
 """Folders of a data directory that hold nothing but copies and what is on its way."""
@@ -52,6 +57,8 @@ class Deleted:
     bytes: int = 0
     checkpoints: int = 0
     keys: int = 0
+    expired: int = 0
+    """Files and uploads."""
     local: int = 0
 
 
@@ -84,6 +91,8 @@ def retain() -> Deleted:
     with get_database().transaction() as session:
         done.checkpoints = _drop_checkpoints(session, settings)
         done.keys = drop_expired(session)
+        done.expired = files.drop_expired(session, most=MOST_EXPIRED)
+        done.expired += uploads.drop_expired(session, most=MOST_EXPIRED)
     done.local = tidy_machine()
     if done != Deleted():
         log.info("retention took away: %s", done)
@@ -187,12 +196,13 @@ def _drop_checkpoints(session: Session, settings: Settings) -> int:
     """Forget checkpoints of jobs that ended long ago; returns how many."""
     before = db_now() - settings.retain_checkpoints_days * DAY
     old = (
-        select(Checkpoint.id)
+        select(Checkpoint)
         .join(Job, Job.id == Checkpoint.job_id)
         .where(Job.status.in_(FINAL), Job.finished_at < before)
         .limit(MOST_CHECKPOINTS)
     )
-    ids = session.scalars(old).all()
+    asked = asked_checkpoints(session)
+    ids = [one.id for one in session.scalars(old) if (one.job_id, one.step) not in asked]
     session.execute(delete(Checkpoint).where(Checkpoint.id.in_(ids)))
     return len(ids)
 

@@ -15,6 +15,7 @@ from core.ids import new_id
 from core.jobs.claims import Claim, hold
 from core.jobs.models import Attempt, Checkpoint, LogChunk, Metric, ResultRow
 from core.jobs.transitions import add_event
+from core.jobs.uses import asked_checkpoints
 from core.redaction import redact
 from core.storage import StoredFile
 
@@ -137,14 +138,15 @@ def usable_checkpoints(session: Session, job_id: str) -> list[Checkpoint]:
 
 
 def drop_old_checkpoints(session: Session, held: Claim, *, keep: int) -> list[str]:
-    """Forget all but the newest `keep` and the best; returns the storage keys to delete: those to
-    which no checkpoint of any job points any more."""
+    """Forget all but the newest `keep`, the best, and what another job is asking; returns the
+    storage keys to delete: those to which no checkpoint of any job points any more."""
     hold(session, held)
     usable = usable_checkpoints(session, held.job_id)
     best = min(
         usable, key=lambda one: one.metrics.get("validation_loss") or float("inf"), default=None
     )
-    old = [one for one in usable[keep:] if one is not best]
+    asked = asked_checkpoints(session)
+    old = [one for one in usable[keep:] if one is not best and (one.job_id, one.step) not in asked]
     session.execute(delete(Checkpoint).where(Checkpoint.id.in_([one.id for one in old])))
     return unpointed_keys(session, [one.storage_key for one in old])
 

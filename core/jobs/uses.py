@@ -3,6 +3,7 @@
 from sqlalchemy import ColumnElement, Text, cast, func, select
 from sqlalchemy.orm import Session
 
+from core.adapters.names import read_checkpoint_name
 from core.jobs.models import Job
 from core.jobs.status import FINAL
 
@@ -32,6 +33,14 @@ def named_models(session: Session, project_id: str) -> dict[str, str]:
         )
         found |= {model: job_id for model, job_id in session.execute(asked)}
     return found
+
+
+def asked_checkpoints(session: Session) -> set[tuple[str, int]]:
+    """Checkpoints, by job and step, that a job which has not ended asks for as its model."""
+    name = Job.params["model"].as_string()
+    asked = select(name).distinct().where(Job.status.not_in(FINAL), name.like("ft:%:ckpt-step-%"))
+    found = (read_checkpoint_name(one) for one in session.scalars(asked))
+    return {one for one in found if one is not None}
 
 
 def _live(project_id: str) -> ColumnElement[bool]:
