@@ -5,12 +5,12 @@ merging and serving use the very prompt that the adapter was trained with.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import JobFailure
+from core.errors import InvalidInput, JobFailure
 
 FILE_NAME = "prompt.json"
 STYLES = ("schema", "bare", "classic", "chat", "zero_shot")
@@ -59,10 +59,26 @@ class PromptTemplate:
         """The prompt's text up to where the answer begins."""
         if self.style == "classic":
             return _classic(example)
-        messages = self._messages(example)
-        if not getattr(tokenizer, "chat_template", None):
-            return _plain(messages)
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return _rendered(tokenizer, self._messages(example))
+
+    def encode_turns(self, tokenizer, turns: Sequence[Mapping[str, str]]) -> list[int]:
+        """The prompt of a conversation {role, content}, which ends with the user. Where it has no
+        system message of its own it gets the training's, so that a lone question is asked just as
+        the training asked it. `InvalidInput` where the chat template refuses the roles."""
+        from jinja2 import TemplateError  # comes with transformers
+
+        if self.style == "classic" and len(turns) == 1:
+            text = _classic({"question": turns[0]["content"]})
+        else:
+            try:
+                text = _rendered(tokenizer, self._with_system(turns))
+            except TemplateError as error:
+                raise InvalidInput(
+                    f"The model's chat template does not take these messages: {error}.",
+                    param="messages",
+                    code="invalid_messages",
+                ) from error
+        return list(tokenizer(text, add_special_tokens=False).input_ids)
 
     def encode(self, tokenizer, example: Mapping[str, Any]) -> Encoded:
         """Prompt and completion are tokenised apart: generation starts from the same prompt ids."""
@@ -82,13 +98,17 @@ class PromptTemplate:
     def _messages(self, example: Mapping[str, Any]) -> list[dict[str, str]]:
         if self.style == "chat":
             messages = json.loads(example.get("context") or "[]")
-            if self.system and not any(m["role"] == "system" for m in messages):
-                messages = [{"role": "system", "content": self.system}, *messages]
         elif self.style == "zero_shot":
             return self._zero_shot(example)
         else:
-            messages = [{"role": "system", "content": self._sql_system()}]
-        return [*messages, {"role": "user", "content": _question(example)}]
+            messages = []
+        return [*self._with_system(messages), {"role": "user", "content": _question(example)}]
+
+    def _with_system(self, messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+        system = self._sql_system() if self.style in ("schema", "bare") else self.system
+        if not system or any(message["role"] == "system" for message in messages):
+            return [*messages]
+        return [{"role": "system", "content": system}, *messages]
 
     def _zero_shot(self, example: Mapping[str, Any]) -> list[dict[str, str]]:
         """Task and schema stand beside the question: a small model that finds them in the system
@@ -144,7 +164,13 @@ def _classic(example: Mapping[str, Any]) -> str:
     return f"### 指令:\n{example['question']}\n### 输入:\n{extra}\n### 输出:\n"
 
 
-def _plain(messages: list[dict[str, str]]) -> str:
+def _rendered(tokenizer, messages: Sequence[Mapping[str, str]]) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        return _plain(messages)
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def _plain(messages: Sequence[Mapping[str, str]]) -> str:
     """For a base model without a chat template."""
     turns = [f"{m['role'].capitalize()}: {m['content']}\n" for m in messages]
     return "".join(turns) + "Assistant:"

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from core.errors import JobFailure
+from core.errors import InvalidInput, JobFailure
 from core.training.prompts import PromptTemplate, end_token_id, end_token_ids
 from tests.tiny_model import build_tiny_tokenizer
 
@@ -81,3 +81,44 @@ def test_a_prompt_that_can_not_be_is_refused(style, schema):
     with pytest.raises(JobFailure) as refused:
         PromptTemplate(style, schema)
     assert refused.value.klass == "config"
+
+
+def conversation(*turns):
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        PromptTemplate("schema", schema_text="shops(id)", dialect="sqlite"),
+        PromptTemplate("bare"),
+        PromptTemplate("classic"),
+        PromptTemplate("chat", system="Be brief."),
+        PromptTemplate("chat"),
+    ],
+    ids=lambda template: template.style,
+)
+def test_a_lone_question_in_a_chat_is_asked_as_in_the_training(tokenizer, template):
+    turns = conversation(("user", "有多少家店？"))
+    trained = template.encode(tokenizer, {"question": "有多少家店？", "answer": ""})
+    assert template.encode_turns(tokenizer, turns) == trained.prompt_ids
+
+
+def test_a_conversation_with_its_own_system_message_keeps_it(tokenizer):
+    template = PromptTemplate("bare")
+    turns = conversation(("system", "Sing."), ("user", "a"), ("assistant", "b"), ("user", "c"))
+    asked = tokenizer.decode(template.encode_turns(tokenizer, turns))
+    assert "Sing." in asked
+    assert "Answer with one" not in asked
+    assert asked.index("Sing.") < asked.index("assistant\nb") < asked.index("user\nc")
+
+
+def test_roles_that_the_chat_template_refuses_are_the_requests_fault(tokenizer):
+    before = tokenizer.chat_template
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    try:
+        with pytest.raises(InvalidInput, match="roles must alternate") as refused:
+            PromptTemplate("chat").encode_turns(tokenizer, conversation(("user", "a")))
+    finally:
+        tokenizer.chat_template = before
+    assert refused.value.param == "messages"
