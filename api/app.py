@@ -12,7 +12,7 @@ from api.errors import install_error_handlers
 from api.gate import Gate
 from api.idempotency import Replay, replayed
 from api.logs import configure_logs
-from api.openai import files, uploads
+from api.openai import files, models, uploads
 from api.routes import (
     adapters,
     aliases,
@@ -25,7 +25,6 @@ from api.routes import (
     keys,
     merges,
     metrics,
-    models,
     projects,
     queues,
     workers,

@@ -14,6 +14,7 @@ from api.idempotency import Once, OnceDep
 from api.schemas.common import ListBody, list_body
 from api.schemas.files import DeletedShape, ExpiresAfter, FileShape, file_shape
 from api.uploads import Form, read_form
+from core.accounts.quotas import require_storage
 from core.db import get_database
 from core.errors import InvalidInput
 from core.files import service
@@ -61,6 +62,7 @@ def _create(project_id: str, form: Form, once: Once) -> FileShape:
             get_database().transaction() as session,
         ):
             once.begin(session, form)
+            require_storage(session, project_id, stored.bytes)
             row = service.create(
                 session,
                 project_id,

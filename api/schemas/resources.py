@@ -5,8 +5,6 @@ from typing import Any
 from api.schemas.common import Shape
 from core.adapters.models import Adapter, AdapterVersion
 from core.artifacts.models import Artifact
-from core.basemodels.models import BaseModel as BaseRow
-from core.basemodels.models import MergedModel
 from core.databases.models import TargetDatabase
 from core.datasets.models import Dataset
 from core.jobs.models import Attempt, Checkpoint, Job, JobEvent
@@ -143,18 +141,6 @@ class AdapterShape(Shape):
     created_at: int
 
 
-class ModelShape(Shape):
-    """`kind` is base, adapter or merged."""
-
-    id: str
-    object: str = "model"
-    kind: str
-    created: int
-    owned_by: str
-    base_model: str | None = None
-    details: dict[str, Any] = {}
-
-
 def artifact_shape(row: Artifact) -> ArtifactShape:
     return ArtifactShape(
         id=row.id,
@@ -279,44 +265,6 @@ def adapter_shape(row: Adapter) -> AdapterShape:
         latest=there[-1].address if there else None,
         versions=[version_shape(version) for version in there],
         created_at=int(row.created_at),
-    )
-
-
-def base_shape(row: BaseRow) -> ModelShape:
-    details = {
-        "parameters": row.parameters,
-        "architecture": row.architecture,
-        "context_length": row.context_length,
-        "licence": row.manifest.get("licence"),
-    }
-    return ModelShape(
-        id=row.name,
-        kind="base",
-        created=int(row.created_at),
-        owned_by="operator",
-        details=details,
-    )
-
-
-def adapter_model_shape(row: AdapterVersion) -> ModelShape:
-    return ModelShape(
-        id=row.address,
-        kind="adapter",
-        created=int(row.created_at),
-        owned_by=row.project_id,
-        base_model=row.base_model,
-    )
-
-
-def merged_shape(row: MergedModel) -> ModelShape:
-    details = {"precision": row.precision, "parity": row.parity, "job": row.job_id}
-    return ModelShape(
-        id=row.name,
-        kind="merged",
-        created=int(row.created_at),
-        owned_by=row.project_id,
-        base_model=row.base_model,
-        details=details,
     )
 
 

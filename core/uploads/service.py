@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from core.accounts.quotas import require_storage
 from core.db import after_commit, db_now
 from core.errors import InvalidInput, NotFound, TooLarge, WrongState
 from core.files.models import File
@@ -112,6 +113,7 @@ def add_part(
             "already; complete it, or begin a new one.",
             param="data",
         )
+    require_storage(session, project_id, bytes)
     part = UploadPart(id=new_id("part"), upload_id=upload.id, storage_key=storage_key, bytes=bytes)
     session.add(part)
     session.flush()
