@@ -12,7 +12,7 @@ from api.errors import install_error_handlers
 from api.gate import Gate
 from api.idempotency import Replay, replayed
 from api.logs import configure_logs
-from api.openai import files, models, uploads
+from api.openai import files, models, uploads, webhook_endpoints
 from api.routes import (
     adapters,
     aliases,
@@ -49,6 +49,7 @@ RESOURCES = (
     evaluations,
     merges,
     queues,
+    webhook_endpoints,
 )
 
 

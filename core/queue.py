@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 SWEEP = "keeper.sweep"
 RETAIN = "keeper.retain"
 BATCHES = "keeper.batches"
+DELIVER = "keeper.deliver"
 KEEPER_QUEUE = "system"
 
 # How long anything waits for a broker that is there and says nothing.

@@ -34,6 +34,7 @@ from core.jobs.uses import asked_checkpoints
 from core.settings import Settings, get_settings
 from core.storage import Found, Storage, get_storage
 from core.uploads import service as uploads
+from core.webhooks.deliveries import drop_old
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Deleted:
     bytes: int = 0
     checkpoints: int = 0
     keys: int = 0
+    deliveries: int = 0
     expired: int = 0
     """Files and uploads."""
     local: int = 0
@@ -91,6 +93,7 @@ def retain() -> Deleted:
     with get_database().transaction() as session:
         done.checkpoints = _drop_checkpoints(session, settings)
         done.keys = drop_expired(session)
+        done.deliveries = drop_old(session)
         done.expired = files.drop_expired(session, most=MOST_EXPIRED)
         done.expired += uploads.drop_expired(session, most=MOST_EXPIRED)
     done.local = tidy_machine()

@@ -31,7 +31,7 @@ from core.basemodels.store import ModelStore
 from core.db import forget_databases, get_database
 from core.fleet import service as fleet
 from core.jobs.dispatch import dispatch
-from core.queue import BATCHES, KEEPER_QUEUE, RETAIN, SWEEP, celery_app, on_redis
+from core.queue import BATCHES, DELIVER, KEEPER_QUEUE, RETAIN, SWEEP, celery_app, on_redis
 from core.retention import tidy_machine
 from core.settings import get_settings
 from core.storage import forget_storages
@@ -82,6 +82,11 @@ app.conf.update(
         "batches": {
             "task": BATCHES,
             "schedule": settings.sweep_seconds,
+            "options": {"queue": KEEPER_QUEUE},
+        },
+        "deliver": {
+            "task": DELIVER,
+            "schedule": settings.webhook_seconds,
             "options": {"queue": KEEPER_QUEUE},
         },
         "retain": {

@@ -9,8 +9,9 @@ from core.batches.finishing import finish_in_background
 from core.fleet.service import keeper_run
 from core.jobs.sweep import sweep
 from core.jobs.types import TYPES
-from core.queue import BATCHES, RETAIN, SWEEP
+from core.queue import BATCHES, DELIVER, RETAIN, SWEEP
 from core.retention import retain_in_background
+from core.webhooks.keeper import deliver_in_background
 from workers import supervisor
 from workers.app import THIS, app, settings
 from workers.supervisor import JobCancelled, JobFailed
@@ -55,6 +56,11 @@ def run_sweep() -> int:
 @app.task(name=BATCHES)
 def run_batches() -> str:
     return finish_in_background()
+
+
+@app.task(name=DELIVER)
+def run_deliveries() -> int:
+    return deliver_in_background()
 
 
 @app.task(name=RETAIN)

@@ -15,12 +15,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.batches.results import OutputFile, Results, write_files
-from core.batches.service import SURFACE
+from core.batches.service import SURFACE, life_of
+from core.batches.status import status_of
 from core.db import db_now, get_database
 from core.files import service as files
 from core.jobs.models import Job
 from core.jobs.status import FINAL
 from core.settings import get_settings
+from core.webhooks.outbox import tell
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +99,7 @@ def _record(session: Session, job_id: str, results: Results) -> None:
         "finalized_at": session.scalar(select(db_now())),
         **{one.field: _file_of(session, job, one) for one in results.files},
     }
+    tell(session, job.project_id, f"batch.{status_of(life_of(job))}", job.id)
 
 
 def _file_of(session: Session, job: Job, made: OutputFile) -> str:

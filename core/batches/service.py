@@ -25,6 +25,7 @@ from core.files.models import File
 from core.jobs import service as jobs
 from core.jobs.models import Job
 from core.jobs.types.generate import GenerateParams
+from core.webhooks.outbox import tell
 
 SURFACE = "batch"
 MOST_BYTES = 200_000_000
@@ -77,7 +78,9 @@ def create(session: Session, project_id: str, order: Order, verdict: Verdict) ->
         except (InvalidInput, NotFound) as error:
             verdict.add(_of_refusal(error), verdict.first_line)
     message = f"{verdict.error_count} errors in {verdict.total} lines; `errors` names the lines."
-    return _submit(session, project_id, order, verdict, refusal=JobFailure("data", message))
+    batch = _submit(session, project_id, order, verdict, refusal=JobFailure("data", message))
+    tell(session, project_id, "batch.failed", batch.id)
+    return batch
 
 
 def _submit(

@@ -13,6 +13,7 @@ from core.db import db_now
 from core.jobs.models import Job, JobEvent
 from core.jobs.status import FINAL, JobStatus, sources
 from core.redaction import redact
+from core.webhooks import outbox
 
 
 def transition(
@@ -41,6 +42,8 @@ def transition(
     job = session.scalar(statement, execution_options={"populate_existing": True})
     if job is not None:
         add_event(session, job_id, message, level=level, data={"status": to, **(data or {})})
+        if to in FINAL:
+            outbox.job_ended(session, job)
     return job
 
 

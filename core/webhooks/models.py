@@ -18,8 +18,11 @@ class WebhookEndpoint(Base):
     events: Mapped[list[Any]]
     secret: Mapped[str]
     """Signs what is sent, so it has to be kept as it is; it is shown once."""
-    enabled: Mapped[bool] = mapped_column(default=True)
+    previous_secret: Mapped[str | None]
+    previous_until: Mapped[float | None]
+    """Until then the secret before the last rotation signs too."""
     created_at: Mapped[float] = mapped_column(default=db_now())
+    updated_at: Mapped[float] = mapped_column(default=db_now())
 
 
 class WebhookDelivery(Base):
@@ -38,9 +41,10 @@ class WebhookDelivery(Base):
     type: Mapped[str]
     payload: Mapped[dict[str, Any]]
     status: Mapped[str]
-    """pending, delivered or dead."""
+    """A `DeliveryStatus`, written by core.webhooks.deliveries alone."""
     attempts: Mapped[int] = mapped_column(default=0)
     due_at: Mapped[float] = mapped_column(default=db_now())
+    """Of a pending one: sent not before this moment."""
     last_code: Mapped[int | None]
     last_error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[float] = mapped_column(default=db_now())
