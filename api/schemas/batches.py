@@ -107,7 +107,7 @@ def batch_shape(job: Job) -> BatchShape:
     return BatchShape(
         id=job.id,
         endpoint=request["endpoint"],
-        model=job.params["model"] or None,
+        model=request["model"],
         errors=_errors(job),
         input_file_id=request["input_file_id"],
         completion_window=request["completion_window"],

@@ -4,7 +4,7 @@ What the batch was asked for, what its file was found to be and which files came
 job's `request`:
 
     endpoint, completion_window, input_file_id, output_seconds   as asked
-    total, errors                                                of the validation
+    model, total, errors                                         of the validation
     completed, failed, usage, output_file_id, error_file_id, finalized_at
                                                                  since its files are made
 """
@@ -121,6 +121,7 @@ def _request(order: Order, verdict: Verdict, *, finalized_at: float | None) -> d
         "completion_window": order.completion_window,
         "input_file_id": order.input_file_id,
         "output_seconds": order.output_seconds,
+        "model": verdict.model,
         "total": verdict.total,
         "errors": errors,
         "completed": 0,

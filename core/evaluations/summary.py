@@ -2,6 +2,7 @@
 
 import math
 import re
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -109,23 +110,47 @@ def error_samples(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return samples
 
 
-def summarise_batch(rows: Sequence[Row]) -> dict[str, Any]:
-    """The result of a batch: how many rows are queries, run, or failed, and why.
+class BatchSummary:
+    """The result of a batch: how many rows are queries, run, or failed, and why. Takes them one by
+    one and keeps none.
 
     A row has `is_query`, `executes` (None where there is no database) and `error` {class, message}.
     """
-    checked = [row for row in rows if row["executes"] is not None]
-    valid = [row["executes"] for row in checked] or [row["is_query"] for row in rows]
-    return {
-        "rows": len(rows),
-        "queries": sum(row["is_query"] for row in rows),
-        "executed": sum(bool(row["executes"]) for row in checked) if checked else None,
-        "valid_share": round(sum(valid) / len(valid), 4) if valid else 0.0,
-        "errors": dict(Counter(row["error"]["class"] for row in rows if row["error"])),
-        "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
-        "completion_tokens": sum(row["completion_tokens"] for row in rows),
-        "latency_seconds": percentiles([row["latency_seconds"] for row in rows]),
-    }
+
+    def __init__(self) -> None:
+        self._rows = self._queries = self._checked = self._executed = 0
+        self._prompt_tokens = self._completion_tokens = 0
+        self._errors: Counter[str] = Counter()
+        self._seconds = array("d")
+
+    def add(self, row: Row) -> None:
+        self._rows += 1
+        self._queries += bool(row["is_query"])
+        self._checked += row["executes"] is not None
+        self._executed += bool(row["executes"])
+        self._prompt_tokens += row["prompt_tokens"]
+        self._completion_tokens += row["completion_tokens"]
+        self._seconds.append(row["latency_seconds"])
+        if row["error"]:
+            self._errors[row["error"]["class"]] += 1
+
+    @property
+    def failed(self) -> int:
+        return self._errors.total()
+
+    def to_dict(self) -> dict[str, Any]:
+        checked = self._checked > 0
+        valid, of = (self._executed, self._checked) if checked else (self._queries, self._rows)
+        return {
+            "rows": self._rows,
+            "queries": self._queries,
+            "executed": self._executed if checked else None,
+            "valid_share": round(valid / of, 4) if of else 0.0,
+            "errors": dict(self._errors),
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": self._completion_tokens,
+            "latency_seconds": percentiles(self._seconds),
+        }
 
 
 def _invalid(row: Row) -> bool:

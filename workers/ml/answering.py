@@ -4,7 +4,7 @@ Knows neither jobs nor SQL execution; `workers.recipes` puts those around it.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from core.training.prompts import FILE_NAME, PromptTemplate
 from workers.ml.engine import Engine
 from workers.ml.generation import Completion, Request
 from workers.ml.loading import LoadedModel, load_adapter, load_base
-from workers.ml.sampling import Sampling
 
 
 def load_model(
@@ -50,38 +49,29 @@ def choose_template(
     return template
 
 
+def encode_prompt(tokenizer, template: PromptTemplate, example: Mapping[str, Any]) -> list[int]:
+    """What asks an example ({question, input?, context?})."""
+    asked = {"input": "", "context": "[]", **example, "answer": ""}
+    return template.encode(tokenizer, asked).prompt_ids
+
+
 class Answers:
-    """One batch on one engine: `of(examples)` yields completions as they finish. `tell` takes an
+    """One batch on one engine: `of(requests)` yields completions as they finish. `tell` takes an
     event for a person."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        template: PromptTemplate,
-        sampling: Sampling,
-        *,
-        tell: Callable[..., None],
-    ) -> None:
-        self.loaded = loaded
+    def __init__(self, loaded: LoadedModel, *, tell: Callable[..., None]) -> None:
         self.tell = tell
-        self.template = template
-        self.sampling = sampling
         self.engine = Engine(loaded, on_shrink=self._fewer)
         self.finished = 0
         self._started = time.monotonic()
 
     def of(
-        self, examples: Mapping[int, Mapping[str, Any]], *, on_step: Callable[[], None]
+        self, requests: Iterable[Request], *, on_step: Callable[[], None]
     ) -> Iterator[Completion]:
-        """Asks every example ({question, input?, context?}); a completion's id is its key."""
-        requests = []
-        for index, example in examples.items():
-            requests.append(Request(index, self._prompt(example), self.sampling))
-            if len(requests) % 500 == 0:  # a large batch takes a while to tokenise
-                on_step()
+        """Asks all of them; those of a large batch are made as they are wanted."""
         self._started = time.monotonic()
         for completion in self.engine.generate(requests, on_step=on_step):
-            self.finished += 1
+            self.finished += completion.index == 0
             yield completion
 
     def figures(self) -> dict[str, Any]:
@@ -98,10 +88,6 @@ class Answers:
     def _fewer(self, before: int, after: int) -> None:
         message = f"memory ran out with {before} questions at a time; it goes on with {after}"
         self.tell(message, level="warning", before=before, after=after)
-
-    def _prompt(self, example: Mapping[str, Any]) -> list[int]:
-        asked = {"input": "", "context": "[]", **example, "answer": ""}
-        return self.template.encode(self.loaded.tokenizer, asked).prompt_ids
 
 
 def describe(loaded: LoadedModel, template: PromptTemplate) -> dict[str, Any]:

@@ -10,9 +10,15 @@ from core.sql.extract import extract_sql
 from core.sql.hardness import hardness
 from core.sql.judge import judge
 from core.sql.normalise import normalise
-from workers.ml.answering import Answers, choose_template, describe, load_model
+from workers.ml.answering import (
+    Answers,
+    choose_template,
+    describe,
+    encode_prompt,
+    load_model,
+)
 from workers.ml.examples import read_dataset
-from workers.ml.generation import Completion
+from workers.ml.generation import Completion, Request
 from workers.ml.sampling import Sampling
 
 Row = dict[str, Any]
@@ -54,14 +60,14 @@ def run(ctx) -> dict[str, Any]:
         runner = None
         if kind == "sql" and "database" in ctx.inputs:
             runner = stack.enter_context(SqlRunner(ctx.inputs["database"], scratch=ctx.workdir))
-        answers = Answers(
-            loaded,
-            template,
-            Sampling(max_new_tokens=params["max_new_tokens"], sql=kind == "sql"),
-            tell=ctx.event,
-        )
+        answers = Answers(loaded, tell=ctx.event)
+        sampling = Sampling(max_new_tokens=params["max_new_tokens"], sql=kind == "sql")
         waiting = {index: split[index] for index in chosen if index not in rows}
-        for completion in answers.of(waiting, on_step=ctx.check):
+        requests = (
+            Request(index, encode_prompt(loaded.tokenizer, template, example), sampling)
+            for index, example in waiting.items()
+        )
+        for completion in answers.of(requests, on_step=ctx.check):
             example = waiting[completion.id]
             row = verdict(example, completion, kind=kind, dialect=dialect, runner=runner)
             rows[completion.id] = row

@@ -10,6 +10,7 @@ from core.adapters.service import resolve_model
 from core.batches.lines import Endpoint
 from core.databases import service as databases
 from core.db import after_commit
+from core.errors import InvalidInput
 from core.files import service as files
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
@@ -65,6 +66,8 @@ def check(session: Session, project_id: str, params: GenerateParams) -> str | No
     target = resolve_model(session, project_id, params.model)
     if params.database is not None:
         databases.find(session, project_id, params.database)
+    elif params.endpoint == "/v1/sql":
+        raise InvalidInput("SQL is asked on a database; name one.", param="database")
     if params.file is not None:
         files.get(session, project_id, params.file, hold=True)
     require_fit(

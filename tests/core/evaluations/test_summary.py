@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.evaluations.summary import (
+    BatchSummary,
     language,
     percentiles,
     share,
     summarise,
-    summarise_batch,
     wilson,
 )
 
@@ -93,7 +93,7 @@ def test_text_answers_have_no_execution_accuracy():
 
 def test_a_summary_of_nothing_does_not_fail():
     assert summarise([])["examples"] == 0
-    assert summarise_batch([])["valid_share"] == 0.0
+    assert BatchSummary().to_dict()["valid_share"] == 0.0
 
 
 def test_error_samples_are_bounded_for_each_class():
@@ -118,6 +118,13 @@ def batch_row(**changes):
         "latency_seconds": 1.0,
         **changes,
     }
+
+
+def summarise_batch(rows):
+    summary = BatchSummary()
+    for one in rows:
+        summary.add(one)
+    return summary.to_dict()
 
 
 def test_a_batch_counts_queries_executions_and_errors():

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from core.errors import JobFailure
-from core.evaluations.summary import summarise_batch
+from core.evaluations.summary import BatchSummary
 from core.sql.execute import SqlRunner
 from core.training.prompts import PromptTemplate
 from tests.tiny_model import build_tiny_model
+from workers.asking.form import Refused
+from workers.asking.questions import answered, read_questions
 from workers.context import LocalContext
 from workers.ml.generation import Completion
-from workers.recipes.generate import answered, read_questions, run
+from workers.recipes.generate import run
 
 SCHEMA = "customers(id, name, city)"
 KEYS = {
@@ -109,8 +111,10 @@ def test_rows_of_an_earlier_attempt_are_kept(tmp_path, model, shop):
     result = run(second)
     assert sorted(second.rows) == [1, 2, 4, 5]
     assert (result["rows"], result["resumed_rows"]) == (6, 2)
-    wanted = summarise_batch([({**second.rows, **kept})[index] for index in range(6)])
-    assert {name: result[name] for name in wanted} == wanted
+    wanted = BatchSummary()
+    for row in (second.rows | kept).values():
+        wanted.add(row)
+    assert {name: result[name] for name in wanted.to_dict()} == wanted.to_dict()
     lines = (second.out / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["answer"] == "kept" for line in lines] == [
         index in kept for index in range(6)
@@ -128,12 +132,12 @@ def test_a_line_without_a_question_is_its_own_error(tmp_path, model, shop):
         '{"question": "without id"}',
         "[" * 50_000,
     )
-    asked, broken = read_questions(file)
-    assert asked == {
+    found = dict(read_questions(file))
+    assert {index: one for index, one in found.items() if not isinstance(one, Refused)} == {
         0: {"id": "a", "question": "How many?"},
         4: {"id": 5, "question": "without id"},
     }
-    assert sorted(broken) == [1, 2, 3, 5]
+    assert [index for index, one in found.items() if isinstance(one, Refused)] == [1, 2, 3, 5]
     ctx = context(tmp_path, {"model": model, "database": shop, "questions": file})
     result = run(ctx)
     assert result["errors"]["invalid_row"] == 4

@@ -1,0 +1,151 @@
+"""OpenAI's request lines: each becomes a line of the batch's output, which is its durable row.
+
+A line says itself how it is asked. Which of a batch's two files it goes to, and when they are made,
+is not known here.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from core.batches import output
+from core.batches.lines import Endpoint, Line, read_lines
+from core.chat.completion import (
+    AnswerMessage,
+    ChatCompletion,
+    Choice,
+    Usage,
+    completion_id,
+    usage,
+)
+from core.chat.request import ChatRequest
+from core.chat.sql import SqlRequest
+from core.chat.sql_answer import sql_answer
+from core.errors import InvalidInput
+from core.sql.execute import SqlRunner
+from core.training.prompts import PromptTemplate
+from workers.asking.form import Refused, Row
+from workers.ml.answering import encode_prompt
+from workers.ml.generation import Completion, Request
+from workers.ml.sampling import Sampling
+
+
+class Lines(ABC):
+    """What both endpoints share. `asks_by`: the field of a body that holds the question."""
+
+    endpoint: Endpoint
+    asks_by: str
+
+    def __init__(self, tokenizer: Any, template: PromptTemplate) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        self._counts = {"completed": 0, "failed": 0, "prompt_tokens": 0, "completion_tokens": 0}
+
+    @abstractmethod
+    def request(self, index: int, asked: Line) -> Request | Refused: ...
+
+    @abstractmethod
+    def body(self, asked: Line, completions: list[Completion], used: Usage) -> dict[str, Any]:
+        """What the endpoint answers."""
+
+    def read(self, path: Path) -> Iterator[tuple[int, Line | Refused]]:
+        for line in read_lines(path, self.endpoint):
+            yield line.row, line if line.error is None else _refused(line, line.error)
+
+    def row(self, asked: Line, completions: list[Completion]) -> Row:
+        first = completions[0]
+        if first.error is not None:
+            code = "context_length_exceeded"
+            return output.refused(asked.custom_id, first.error, code=code, param=self.asks_by)
+        used = usage(first.prompt_tokens, sum(one.completion_tokens for one in completions))
+        return output.answered(asked.custom_id, self.body(asked, completions, used))
+
+    def count(self, row: Row) -> None:
+        prompt, completion = output.tokens_of(row)
+        self._counts["completed" if output.is_answer(row) else "failed"] += 1
+        self._counts["prompt_tokens"] += prompt
+        self._counts["completion_tokens"] += completion
+
+    @property
+    def failed(self) -> int:
+        return self._counts["failed"]
+
+    def summary(self) -> dict[str, Any]:
+        return {"rows": self._counts["completed"] + self._counts["failed"], **self._counts}
+
+
+class ChatLines(Lines):
+    """`/v1/chat/completions`."""
+
+    endpoint = "/v1/chat/completions"
+    asks_by = "messages"
+
+    def request(self, index: int, asked: Line) -> Request | Refused:
+        request: ChatRequest = asked.request
+        try:
+            prompt_ids = self._template.encode_turns(self._tokenizer, request.turns)
+        except InvalidInput as error:
+            return _refused(asked, error)
+        sampling = Sampling(
+            max_new_tokens=request.answer_tokens,
+            temperature=request.temperature or 0.0,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            # Lines that ask the same are drawn apart, and alike in every attempt.
+            seed=index if request.seed is None else request.seed,
+            n=request.n or 1,
+            stop=tuple(request.stop or ()),
+        )
+        return Request(index, prompt_ids, sampling)
+
+    def body(self, asked: Line, completions: list[Completion], used: Usage) -> dict[str, Any]:
+        choices = [
+            Choice(
+                index=one.index,
+                message=AnswerMessage(content=one.text),
+                finish_reason=one.finish_reason,
+            )
+            for one in completions
+        ]
+        completion = ChatCompletion(
+            id=completion_id(),
+            created=int(time.time()),
+            model=asked.request.model,
+            choices=choices,
+            usage=used,
+        )
+        return completion.model_dump(mode="json")
+
+
+class SqlLines(Lines):
+    """`/v1/sql`: what is answered is run on the database."""
+
+    endpoint = "/v1/sql"
+    asks_by = "question"
+
+    def __init__(self, tokenizer: Any, template: PromptTemplate, runner: SqlRunner) -> None:
+        super().__init__(tokenizer, template)
+        self._runner = runner
+
+    def request(self, index: int, asked: Line) -> Request:
+        request: SqlRequest = asked.request
+        example = {"question": request.question}
+        prompt_ids = encode_prompt(self._tokenizer, self._template, example)
+        sampling = Sampling(max_new_tokens=request.max_tokens, sql=self._template.style != "chat")
+        return Request(index, prompt_ids, sampling)
+
+    def body(self, asked: Line, completions: list[Completion], used: Usage) -> dict[str, Any]:
+        answer = sql_answer(
+            asked.request,
+            completions[0].text,
+            self._runner,
+            dialect=self._template.dialect or "sqlite",
+            usage=used,
+        )
+        return answer.model_dump(mode="json", by_alias=True)
+
+
+def _refused(line: Line, error: Any) -> Refused:
+    row = output.refused(line.custom_id, error.message, code=error.code, param=error.param)
+    return Refused(row)
