@@ -8,11 +8,12 @@ from fastapi import Depends, FastAPI
 
 import core.tables  # noqa: F401 - a foreign key is followed to a table that is known
 from api.deps import get_principal
+from api.document import install_document
 from api.errors import install_error_handlers
 from api.gate import Gate
 from api.idempotency import Replay, replayed
 from api.logs import configure_logs
-from api.openai import files, models, uploads, webhook_endpoints
+from api.openai import batches, files, models, uploads, webhook_endpoints
 from api.routes import (
     adapters,
     aliases,
@@ -50,6 +51,7 @@ RESOURCES = (
     merges,
     queues,
     webhook_endpoints,
+    batches,
 )
 
 
@@ -74,6 +76,7 @@ def create_app() -> FastAPI:
             responses=ERRORS,
             dependencies=[Depends(get_principal)],
         )
+    install_document(app, [resource.router for resource in RESOURCES])
     return app
 
 

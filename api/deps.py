@@ -68,6 +68,14 @@ Writer = Annotated[Principal, Depends(get_writing_principal)]
 Admin = Annotated[Principal, Depends(get_administering_principal)]
 
 
+# From the least to the largest: what the document says that an endpoint asks for.
+SCOPE_OF = {
+    get_reading_principal: "read",
+    get_writing_principal: "write",
+    get_administering_principal: "admin",
+}
+
+
 def get_page(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 20,

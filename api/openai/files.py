@@ -13,6 +13,7 @@ from api.deps import ReadDep, Reader, SessionDep, Writer
 from api.idempotency import Once, OnceDep
 from api.schemas.common import ListBody, list_body
 from api.schemas.files import DeletedShape, ExpiresAfter, FileShape, file_shape
+from api.schemas.forms import FILE_FORM
 from api.uploads import Form, read_form
 from core.accounts.quotas import require_storage
 from core.db import get_database
@@ -36,7 +37,7 @@ def get_page(
     return PageQuery(after=after, limit=limit, order=order)
 
 
-@router.post("")
+@router.post("", openapi_extra=FILE_FORM)
 async def upload_file(request: Request, principal: Writer, once: OnceDep) -> FileShape:
     """Upload a file: multipart with `purpose` and `file`, and if it shall go by itself
     `expires_after[anchor]` (`created_at`) and `expires_after[seconds]`."""

@@ -13,6 +13,7 @@ from api.schemas.files import (
     part_shape,
     upload_shape,
 )
+from api.schemas.forms import PART_FORM
 from api.uploads import Form, read_form
 from core.db import get_database
 from core.files import service as files
@@ -34,7 +35,7 @@ def create_upload(
     return once.answer(session, upload_shape(upload, upload.status))
 
 
-@router.post("/{upload_id}/parts")
+@router.post("/{upload_id}/parts", openapi_extra=PART_FORM)
 async def add_part(upload_id: str, request: Request, principal: Writer, once: OnceDep) -> PartShape:
     """Add a part of up to 64 MiB: multipart with the bytes as `data`. Parts may come side by side
     and in any order."""

@@ -11,8 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from api.deps import PageDep, ReadDep, Reader, Writer
 from api.idempotency import Once, OnceDep
 from api.schemas.common import ListBody, list_body
+from api.schemas.forms import DATABASE_FORM
 from api.schemas.resources import DatabaseShape, database_shape
 from api.uploads import Form, SizeGuard, read_form
+from core.accounts.quotas import require_storage
 from core.databases import service
 from core.databases.models import TargetDatabase
 from core.db import get_database
@@ -27,7 +29,7 @@ router = APIRouter(prefix="/databases", tags=["databases"])
 SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, openapi_extra=DATABASE_FORM)
 async def register_database(request: Request, principal: Writer, once: OnceDep) -> DatabaseShape:
     """Register a SQLite file: multipart with `file` and an optional `name`."""
     limit = get_settings().max_database_bytes
@@ -45,6 +47,7 @@ def _register(project_id: str, form: Form, once: Once) -> DatabaseShape:
         name = form.fields.get("name") or form.filename.rsplit(".", 1)[0].lower()
         with stored_upload(project_id, path) as key, get_database().transaction() as session:
             once.begin(session, form)
+            require_storage(session, project_id, stored.bytes)
             row = service.register_sqlite(
                 session, project_id, name=name, schema=schema, stored=stored, storage_key=key
             )

@@ -11,8 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from api.deps import PageDep, ReadDep, Reader, Writer
 from api.idempotency import Once, OnceDep
 from api.schemas.common import ListBody, list_body
+from api.schemas.forms import DATASET_FORM
 from api.schemas.resources import DatasetShape, dataset_shape
 from api.uploads import Form, read_data_form
+from core.accounts.quotas import require_storage
 from core.datasets import service
 from core.datasets.models import Dataset
 from core.datasets.store import read_examples
@@ -31,7 +33,7 @@ router = APIRouter(prefix="/datasets", tags=["datasets"])
 JSON_FIELDS = ("mapping", "split", "drop_bad_rows")
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, openapi_extra=DATASET_FORM)
 async def create_dataset(request: Request, principal: Writer, once: OnceDep) -> DatasetShape:
     """Upload a file and prepare it: multipart with `file`, and beside it `name`, `database`,
     `format`, `mapping` (JSON), `sql_dialect`, `split` (JSON), `drop_bad_rows`, `model`.
@@ -52,6 +54,7 @@ def _create(project_id: str, form: Form, once: Once) -> DatasetShape:
             get_database().transaction() as session,
         ):
             once.begin(session, form)
+            require_storage(session, project_id, stored.bytes)
             file = files.create(
                 session,
                 project_id,
