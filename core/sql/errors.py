@@ -1,4 +1,7 @@
-"""The classes that a failed or wrong query falls into. Knows SQLite's wording, no models."""
+"""The classes that a failed or wrong query falls into. Knows SQLite's wording, no models.
+
+Of PostgreSQL it is `postgres/errors.py`, by its codes.
+"""
 
 from dataclasses import dataclass
 
@@ -46,8 +49,6 @@ def classify(*, kind: str, message: str, denied: str | None, sql: str) -> SqlErr
 
     `kind` is the exception's class name, `denied` what the authorizer refused last, if anything.
     """
-    if kind == "MemoryError":
-        return SqlError("memory", "the query needs more memory than it is allowed")
     if denied:
         return SqlError("forbidden", _forbidden(denied, sql))
     for klass, parts in _WORDING:

@@ -1,8 +1,8 @@
 """Reads the schema of a SQLite file that may be broken or hostile. Knows SQLite's catalogue only.
 
 Every statement runs in the sandbox (`execute`), with a few reading PRAGMAs allowed besides, so a
-view that never ends or a file that crashes SQLite costs a time limit, never this process. Another
-kind of database gets a function of its own beside this one that returns the same `Schema`.
+view that never ends or a file that crashes SQLite costs a time limit, never this process.
+`core.sql.postgres.introspect` returns the same `Schema` of another kind of database.
 """
 
 import time
@@ -11,16 +11,14 @@ from pathlib import Path
 from core.errors import InvalidInput
 from core.sql.comments import comments_of
 from core.sql.execute import Limits, Outcome, SqlRunner
+from core.sql.samples import LOOKED_AT, PATIENCE, SAMPLED_ROWS, chosen
 from core.sql.schema import Column, ForeignKey, Schema, Table
 
 MAX_FILE_BYTES = 4 << 30
 MAX_TABLES, MAX_COLUMNS = 500, 5000  # beyond these no prompt holds the schema
-SAMPLES, SAMPLES_OF_CODES, SAMPLE_LENGTH = 3, 8, 30
-_SAMPLED_ROWS, _LOOKED_AT = 100_000, 20
 _MAGIC = b"SQLite format 3\x00"
 _PRAGMAS = ("quick_check", "table_list", "table_xinfo", "foreign_key_list")
 _LIMITS = Limits(seconds=5.0)
-_PATIENCE = 60.0  # seconds in all for counting and sampling; what is left then has none
 _NUMERIC = ("INT", "REAL", "FLOA", "DOUB", "NUM", "DEC", "BOOL", "BLOB")
 
 
@@ -34,7 +32,7 @@ def introspect_sqlite(path: Path, *, scratch: Path | None = None) -> Schema:
     with SqlRunner(path, limits=_LIMITS, scratch=scratch, pragmas=_PRAGMAS) as runner:
         _check_pages(runner)
         listed = _listed(runner)
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + PATIENCE
         tables = tuple(_table(runner, *entry, until=until) for entry in listed)
     if sum(len(table.columns) for table in tables) > MAX_COLUMNS:
         raise InvalidInput(f"the database has more than {MAX_COLUMNS} columns", param="database")
@@ -112,23 +110,16 @@ def _table(runner: SqlRunner, name: str, kind: str, ddl: str, *, until: float) -
 def _samples(
     runner: SqlRunner, table: str, column: str, type_: str, *, until: float
 ) -> tuple[tuple[str, ...], bool]:
-    """Frequent short texts of a column, three at most, unless the column holds but a few: then all
-    of them, and True (these are codes, which a query must spell exactly).
-
-    Of the first 100,000 rows, so that the cost doesn't grow with the table.
-    """
+    """The frequent texts of a column that the schema shows, and whether these are codes."""
     if any(part in type_.upper() for part in _NUMERIC) or time.monotonic() > until:
         return (), False
     name = _quoted(column)
     outcome = runner.run(
-        f"SELECT v FROM (SELECT {name} AS v FROM {_quoted(table)} LIMIT {_SAMPLED_ROWS})"
+        f"SELECT v FROM (SELECT {name} AS v FROM {_quoted(table)} LIMIT {SAMPLED_ROWS})"
         " WHERE typeof(v) = 'text' AND trim(v) <> ''"
-        f" GROUP BY v ORDER BY count(*) DESC, v LIMIT {_LOOKED_AT}"
+        f" GROUP BY v ORDER BY count(*) DESC, v LIMIT {LOOKED_AT}"
     )
-    values = [value for (value,) in outcome.rows]
-    short = tuple(v for v in values if len(v) <= SAMPLE_LENGTH and v.isprintable())
-    codes = len(values) <= SAMPLES_OF_CODES and short == tuple(values)
-    return short if codes else short[:SAMPLES], codes and bool(short)
+    return chosen([value for (value,) in outcome.rows])
 
 
 def _row_count(runner: SqlRunner, table: str, *, until: float) -> int | None:

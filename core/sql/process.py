@@ -8,10 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from core.errors import Unavailable
 
-_SANDBOX = Path(__file__).with_name("sandbox.py")
 _START_SECONDS = 20.0  # a swamped machine is slow, not broken
 _CHUNK = 1 << 16
 
@@ -33,16 +33,28 @@ class Died(Exception):
 
 
 class SandboxProcess:
-    """One child in a session of its own. It dies with the thread that created this object."""
+    """One child in a session of its own. It dies with the thread that created this object.
 
-    def __init__(self, config: dict, *, answer_bytes: int) -> None:
+    It is a `script` of this package, which hears its configuration by its pipe. `greeting` is what
+    it says of itself then.
+    """
+
+    def __init__(
+        self,
+        script: Path,
+        config: dict[str, Any],
+        *,
+        answer_bytes: int,
+        options: tuple[str, ...] = (),
+    ) -> None:
         self._answer_bytes = answer_bytes
         self._popen = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-X", "utf8", str(_SANDBOX)],
+            [sys.executable, "-I", *options, "-X", "utf8", str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={},  # no secret of ours within reach of the file's SQL
+            # No secret of ours within reach of the SQL; nor what lies in our user's folder.
+            env={"HOME": "/nonexistent"},
             cwd="/",
             bufsize=0,
             start_new_session=True,
@@ -50,7 +62,7 @@ class SandboxProcess:
         os.set_blocking(self._popen.stdin.fileno(), False)
         os.set_blocking(self._popen.stdout.fileno(), False)
         try:
-            self.ask(config | {"parent": os.getpid()}, seconds=_START_SECONDS)
+            self.greeting = self.ask(config | {"parent": os.getpid()}, seconds=_START_SECONDS)
         except (TooSlow, Died) as error:
             self.kill()
             raise Unavailable(f"the SQL sandbox did not start: {error}") from error

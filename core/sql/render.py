@@ -22,6 +22,8 @@ _RESERVED = frozenset(_RESERVED_WORDS.split())
 _EXAMPLES = 1
 # Declared type -> one short word, by SQLite's affinity rules; dates keep their own name.
 _SHORT_TYPES = (
+    ("INTERVAL", "interval"),
+    ("POINT", "point"),
     ("INT", "int"),
     ("CHAR", "text"),
     ("CLOB", "text"),
@@ -54,12 +56,13 @@ def _line(table: Table) -> str:
     if len(table.primary_key) > 1:
         parts.append(f"pk({_names(table.primary_key)})")
     parts += [
-        f"({_names(key.columns)}) -> {_name(key.table)}({_names(key.targets)})"
+        f"({_names(key.columns)}) -> {_table_name(key.namespace, key.table)}({_names(key.targets)})"
         for key in table.foreign_keys
         if len(key.columns) > 1
     ]
     kind = "view " if table.is_view else ""
-    return f"{kind}{_name(table.name)}({', '.join(parts)}){_comment(table.comment)}"
+    name = _table_name(table.namespace, table.name)
+    return f"{kind}{name}({', '.join(parts)}){_comment(table.comment)}"
 
 
 def _column(column: Column, table: Table, key: ForeignKey | None) -> str:
@@ -72,7 +75,8 @@ def _column(column: Column, table: Table, key: ForeignKey | None) -> str:
     if is_key:
         words.append("pk")
     if key is not None:
-        words.append("-> " + ".".join(map(_name, (key.table, *key.targets))))
+        targets = map(_name, key.targets)
+        words.append("-> " + ".".join([_table_name(key.namespace, key.table), *targets]))
     text = " ".join(words)
     if column.samples and key is None:
         shown = column.samples if column.codes else column.samples[:_EXAMPLES]
@@ -81,6 +85,8 @@ def _column(column: Column, table: Table, key: ForeignKey | None) -> str:
 
 
 def _short_type(declared: str) -> str:
+    if declared.endswith("[]"):
+        return f"{_short_type(declared.removesuffix('[]'))}[]"
     upper = declared.upper()
     return next((short for part, short in _SHORT_TYPES if part in upper), declared.lower())
 
@@ -89,6 +95,10 @@ def _name(name: str) -> str:
     if _BARE.match(name) and name.lower() not in _RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'
+
+
+def _table_name(namespace: str, name: str) -> str:
+    return f"{_name(namespace)}.{_name(name)}" if namespace else _name(name)
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -6,6 +6,8 @@ the configuration, then one request a line. What it may do is taken away before 
 no writing of files (RLIMIT_FSIZE 0, database opened read-only and immutable), bounded memory and
 CPU, an authorizer that lets one reading statement over listed functions pass. One long call inside
 SQLite is not interruptible from within; the parent's wall clock kills the process then.
+
+`core.sql.postgres.sandbox` is the same for a server, by this pipe and within these limits.
 """
 
 import json
@@ -15,6 +17,7 @@ import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
 from urllib.parse import quote
 
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
@@ -24,6 +27,8 @@ TABLES_DENIED = ("dbstat", "sqlite_stmt", "sqlite_dbpage", "fts3tokenize")
 
 class Session:
     """One read-only connection with its limits."""
+
+    over = False
 
     def __init__(self, config: dict) -> None:
         self.config = config
@@ -159,24 +164,28 @@ def encode(value: bytes) -> dict:
     return {"hex": value.hex()}
 
 
-def main() -> None:
+def serve(open_session: Callable) -> None:
+    """Read the configuration, open the database, give up what is not needed, answer statements."""
     config = json.loads(sys.stdin.buffer.readline())
     die_with(config["parent"])
-    session = Session(config)
+    session = open_session(config)
     confine(config["memory_bytes"])
-    write = sys.stdout.buffer.write
-    write(b'{"ready":true}\n')
-    sys.stdout.buffer.flush()
+    say({"ready": True})
     for line in sys.stdin.buffer:
-        reply = session.run(json.loads(line))
-        try:
-            text = json.dumps(reply, default=encode, ensure_ascii=False, separators=(",", ":"))
-            data = text.encode()
-        except MemoryError:
-            data = b'{"error":{"kind":"MemoryError","message":"","denied":null},"seconds":0}'
-        write(data + b"\n")
-        sys.stdout.buffer.flush()
+        say(session.run(json.loads(line)))
+        if session.over:
+            return
+
+
+def say(reply: dict) -> None:
+    try:
+        text = json.dumps(reply, default=encode, ensure_ascii=False, separators=(",", ":"))
+        data = text.encode()
+    except MemoryError:
+        data = b'{"error":{"kind":"MemoryError"},"seconds":0}'
+    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
-    main()
+    serve(Session)

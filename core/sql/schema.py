@@ -21,11 +21,16 @@ class ForeignKey:
     columns: tuple[str, ...]
     table: str
     targets: tuple[str, ...]
+    namespace: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table or a view. `row_count` is None where it was not counted (views, huge tables)."""
+    """A table or a view. `row_count` is None where it was not counted (views, huge tables).
+
+    `namespace` is what a query has to name before it: a schema of PostgreSQL that is not on the
+    search path.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -34,6 +39,7 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = ()
     row_count: int | None = None
     is_view: bool = False
+    namespace: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def _table(data: dict) -> Table:
         Column(**column | {"samples": tuple(column["samples"])}) for column in data["columns"]
     )
     keys = (
-        ForeignKey(tuple(key["columns"]), key["table"], tuple(key["targets"]))
+        ForeignKey(**key | {"columns": tuple(key["columns"]), "targets": tuple(key["targets"])})
         for key in data["foreign_keys"]
     )
     changed = {
