@@ -13,7 +13,7 @@ from api.errors import install_error_handlers
 from api.gate import Gate
 from api.idempotency import Replay, replayed
 from api.logs import configure_logs
-from api.openai import batches, files, models, uploads, webhook_endpoints
+from api.openai import batches, files, fine_tuning, models, uploads, webhook_endpoints
 from api.routes import (
     adapters,
     aliases,
@@ -31,10 +31,12 @@ from api.routes import (
     workers,
 )
 from api.schemas.common import ERRORS
+from api.streams import closing_by_signal
 from core.retention import tidy_machine
 from core.settings import get_settings
 
 RESOURCES = (
+    fine_tuning,
     files,
     uploads,
     databases,
@@ -64,6 +66,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan,
     )
+    app.state.closing = threading.Event()
     install_error_handlers(app)
     app.add_exception_handler(Replay, replayed)
     app.add_middleware(Gate)
@@ -83,13 +86,14 @@ def create_app() -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """While the API runs, what uploads left unfinished on this machine is tidied away."""
-    stopped = threading.Event()
-    threading.Thread(target=_keep_tidy, args=(stopped,), name="tidy", daemon=True).start()
-    yield
-    stopped.set()
+    closing: threading.Event = app.state.closing
+    threading.Thread(target=_keep_tidy, args=(closing,), name="tidy", daemon=True).start()
+    with closing_by_signal(closing):
+        yield
+    closing.set()
 
 
-def _keep_tidy(stopped: threading.Event) -> None:
+def _keep_tidy(closing: threading.Event) -> None:
     # Waiting first: a process that is just starting has better things to do.
-    while not stopped.wait(get_settings().retain_seconds):
+    while not closing.wait(get_settings().retain_seconds):
         tidy_machine()

@@ -2,12 +2,13 @@
 
 from functools import reduce
 from operator import or_
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from api.deps import PageDep, ReadDep, Reader, SessionDep, Writer
 from api.idempotency import OnceDep
@@ -24,13 +25,14 @@ from api.schemas.resources import (
     event_shape,
     job_shape,
 )
+from api.streams import RESPONSES, LastEventId, stream_events, wants_stream
 from core.artifacts.service import of_job as artifacts_of
 from core.jobs import records, service
 from core.jobs.models import Checkpoint, Job, JobEvent, Metric, ResultRow
 from core.jobs.status import JobStatus
 from core.jobs.types import TYPES
 from core.jobs.types.base import JobType
-from core.pages import read_page
+from core.pages import Page, PageQuery, read_page
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -126,13 +128,27 @@ def list_checkpoints(
     return list_body(read_page(session, query, Checkpoint.id, page), checkpoint_shape)
 
 
-@router.get("/{job_id}/events")
+@router.get("/{job_id}/events", response_model=ListBody[EventShape], responses=RESPONSES)
 def list_events(
-    job_id: str, session: ReadDep, principal: Reader, page: PageDep
-) -> ListBody[EventShape]:
-    service.get(session, principal.project_id, job_id)
-    query = select(JobEvent).where(JobEvent.job_id == job_id)
-    return list_body(read_page(session, query, JobEvent.id, page, cursor=int), event_shape)
+    job_id: str,
+    request: Request,
+    session: ReadDep,
+    principal: Reader,
+    page: PageDep,
+    last_event_id: LastEventId = None,
+) -> Any:
+    """What happened, newest first."""
+    job = service.get(session, principal.project_id, job_id)
+    if wants_stream(request):
+        after = last_event_id or page.after
+        _read_events(session, job, PageQuery(after=after, limit=1))  # refuses a wrong `after`
+        return stream_events(request, job.id, _read_events, event_shape, after=after)
+    return list_body(_read_events(session, job, page), event_shape)
+
+
+def _read_events(session: Session, job: Job, page: PageQuery) -> Page:
+    query = select(JobEvent).where(JobEvent.job_id == job.id)
+    return read_page(session, query, JobEvent.id, page, cursor=int)
 
 
 @router.get("/{job_id}/metrics")

@@ -89,6 +89,16 @@ def _occupied(session: Session, name: str) -> int:
     return session.scalar(busy) or 0
 
 
+def places(session: Session, name: str) -> dict[str, int]:
+    """Place in the line, from 1, of every job that may run; those that were rung for come first."""
+    rung = select(Job.id).where(Job.queue == name, Job.status == JobStatus.QUEUED, _rung_lately())
+    line = [
+        *session.scalars(rung.order_by(Job.rung_at, Job.id)),
+        *session.scalars(_fair_order(name, {})),
+    ]
+    return {job_id: place for place, job_id in enumerate(line, start=1)}
+
+
 def _left_to_run(session: Session) -> dict[str, int]:
     """By project whose running jobs are bounded: how many more may be rung for now."""
     bounds = running_bounds(session)
