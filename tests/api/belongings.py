@@ -1,8 +1,10 @@
 """One of every thing that a project can own, put straight into the database."""
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.accounts.models import Project
+from core.accounts.service import create_key
 from core.adapters.aliases import move
 from core.adapters.service import add_version
 from core.artifacts.models import Artifact
@@ -10,7 +12,12 @@ from core.basemodels.models import MergedModel
 from core.databases.models import TargetDatabase
 from core.datasets.models import Dataset
 from core.files.models import File
+from core.finetuning.order import Order
 from core.jobs.models import Job, JobEvent, ResultRow
+from core.uploads import service as uploads
+from core.webhooks import endpoints, outbox
+from core.webhooks.events import EVENT_TYPES
+from core.webhooks.models import WebhookDelivery
 
 
 def own_one_of_each(session: Session, project: Project) -> dict[str, str]:
@@ -73,7 +80,18 @@ def own_one_of_each(session: Session, project: Project) -> dict[str, str]:
         time_limit_seconds=1,
         **mine,
     )
-    session.add_all([dataset, job, evaluation, merge])
+    tuning = Job(
+        id="job_5",
+        type="train",
+        queue="gpu",
+        status="queued",
+        params={"model": "tiny", "dataset": "ds_1", "adapter": "theirs", "seed": 42},
+        time_limit_seconds=1,
+        surface="fine_tuning",
+        request=Order(model="tiny", training_file=file.id).to_say_again(),
+        **mine,
+    )
+    session.add_all([dataset, job, evaluation, merge, tuning])
     session.flush()
     session.add_all(
         [
@@ -110,8 +128,22 @@ def own_one_of_each(session: Session, project: Project) -> dict[str, str]:
         )
     )
     move(session, version.adapter, "production", version)
+    upload = uploads.create(
+        session, project.id, filename="a", purpose="batch", mime_type="text/plain", bytes=1
+    )
+    endpoint = endpoints.create(
+        session, project.id, name="hook", url="https://example.com/", events=list(EVENT_TYPES)
+    )
+    outbox.tell(session, project.id, "batch.completed", "job_1")
+    key, _ = create_key(session, project, name="key")
+    session.flush()
     return {
+        "key_id": key.id,
+        "project_id": project.id,
+        "webhook_endpoint_id": endpoint.id,
+        "delivery_id": session.scalars(select(WebhookDelivery.id)).one(),
         "file_id": "file_1",
+        "upload_id": upload.id,
         "database_id": "db_1",
         "dataset_id": "ds_1",
         "job_id": "job_1",
@@ -121,5 +153,6 @@ def own_one_of_each(session: Session, project: Project) -> dict[str, str]:
         "alias": "production",
         "evaluation_id": "job_2",
         "merge_id": "job_3",
+        "fine_tuning_job_id": "job_5",
         "model": "merged",
     }
