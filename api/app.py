@@ -13,7 +13,7 @@ from api.errors import install_error_handlers
 from api.gate import Gate
 from api.idempotency import Replay, replayed
 from api.logs import configure_logs
-from api.openai import batches, files, fine_tuning, models, uploads, webhook_endpoints
+from api.openai import batches, chat, files, fine_tuning, models, uploads, webhook_endpoints
 from api.routes import (
     adapters,
     aliases,
@@ -28,6 +28,7 @@ from api.routes import (
     metrics,
     projects,
     queues,
+    sql,
     workers,
 )
 from api.schemas.common import ERRORS
@@ -54,6 +55,8 @@ RESOURCES = (
     queues,
     webhook_endpoints,
     batches,
+    chat,
+    sql,
 )
 
 

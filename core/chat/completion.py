@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
 from core.ids import new_id
 
@@ -45,6 +45,10 @@ class Delta(BaseModel):
     role: Literal["assistant"] | None = None
     content: str | None = None
 
+    @model_serializer(mode="wrap")
+    def _only_what_is_new(self, dump: SerializerFunctionWrapHandler):
+        return {name: value for name, value in dump(self).items() if value is not None}
+
 
 class ChunkChoice(BaseModel):
     index: int
@@ -54,7 +58,8 @@ class ChunkChoice(BaseModel):
 
 
 class ChatCompletionChunk(BaseModel):
-    """A piece of a stream. `usage` stands in the last one alone, if it was asked for."""
+    """A piece of a stream. Where usage is asked for it stands in the last one, which has nothing
+    else, and is null in the others."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -62,6 +67,9 @@ class ChatCompletionChunk(BaseModel):
     model: str
     choices: list[ChunkChoice]
     usage: Usage | None = None
+
+    def text(self, *, with_usage: bool) -> str:
+        return self.model_dump_json(exclude=None if with_usage else {"usage"})
 
 
 def completion_id() -> str:

@@ -13,6 +13,7 @@ from core.chat.fields import Content, Stop, Text, only
 
 DEFAULT_TOKENS = 1024
 """Where a request sets no bound, an answer that does not end by itself ends here."""
+COLDEST = 0.001
 MOST_ANSWERS = 128
 MOST_MESSAGES = 2048
 
@@ -22,7 +23,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["user", "system", "developer", "assistant"]
     content: Content
     # What an answer's message has too, so that it can be sent back as it came.
     name: Any = None
@@ -94,6 +95,12 @@ class ChatRequest(Unheard):
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
+
+    @field_validator("temperature")
+    @classmethod
+    def _no_tiny_divisor(cls, temperature: float | None) -> float | None:
+        """So cold, every draw is the best token anyway, and the division overflows."""
+        return 0.0 if temperature is not None and temperature < COLDEST else temperature
 
     @field_validator("messages")
     @classmethod

@@ -1,0 +1,37 @@
+"""Work for a caller who may go away before it is done. Knows no resource."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
+
+Found = TypeVar("Found")
+GONE = 499
+"""Nobody reads this answer; the log has the word that nginx has for it."""
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
+    """What the work brings. If the caller goes away first it is cancelled, and this raises
+    `ClientDisconnect`. For requests whose body has been read."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for one in (working, leaving):
+            one.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+def nobody_left() -> Response:
+    return Response(status_code=GONE)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

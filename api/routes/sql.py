@@ -1,0 +1,69 @@
+"""`/v1/sql`: a question on a database is answered with SQL, which is run.
+
+Async, since a model's answer takes long; the statement runs in a thread, a few at a time.
+"""
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from api.asking import answers, find_model
+from api.deps import Reader
+from api.gone import nobody_left, unless_gone
+from core.chat.completion import Usage
+from core.chat.served import whole_answers
+from core.chat.sql import SqlRequest
+from core.chat.sql_answer import SqlAnswer, sql_answer
+from core.databases import service as databases
+from core.databases.models import TargetDatabase
+from core.db import get_database
+from core.serving import wire
+from core.settings import get_settings
+from core.sql.execute import SqlRunner
+from core.storage import get_storage
+
+router = APIRouter(prefix="/sql", tags=["sql"])
+
+AT_ONCE = 4
+"""Statements that run at a time: each is a process of its own, and has up to half a GiB."""
+
+
+@router.post("", response_model=SqlAnswer)
+async def answer_with_sql(request: Request, body: SqlRequest, principal: Reader):
+    """Ask a model for SQL. Says whether it parses and runs, and brings rows if they are wanted."""
+    project_id = principal.project_id
+    target = await run_in_threadpool(find_model, project_id, body.model)
+    database = await run_in_threadpool(_find_database, project_id, body.database)
+    prompt = wire.Sql(body.question, **databases.prompt_params(database))
+    events = answers(project_id, target, wire.Request(prompt, max_tokens=body.max_tokens))
+    try:
+        (end,), used = await unless_gone(request, whole_answers(events))
+        limiter = _limiter(request)
+        return await run_sync(_run, body, database, end.text, used, limiter=limiter)
+    except ClientDisconnect:
+        return nobody_left()
+
+
+def _find_database(project_id: str, reference: str) -> TargetDatabase:
+    with get_database().reading() as session:
+        return databases.find(session, project_id, reference)
+
+
+def _run(body: SqlRequest, database: TargetDatabase, text: str, used: Usage) -> SqlAnswer:
+    settings = get_settings()
+    cached = settings.data_dir / "cache" / f"{database.id}.sqlite"
+    path = get_storage().fetch(database.storage_key, cached)
+    scratch = settings.data_dir / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with SqlRunner(path, scratch=scratch) as runner:
+        return sql_answer(body, text, runner, dialect=database.dialect, usage=used)
+
+
+def _limiter(request: Request) -> CapacityLimiter:
+    """Of this application: one made at import would belong to no event loop."""
+    state = request.app.state
+    if not hasattr(state, "sql_limiter"):
+        state.sql_limiter = CapacityLimiter(AT_ONCE)
+    return state.sql_limiter
