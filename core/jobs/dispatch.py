@@ -20,6 +20,9 @@ from core.settings import get_settings
 
 log = logging.getLogger(__name__)
 
+# Made once: an alias of so wide a table takes longer than the query that it is for.
+_BEFORE, _AWAITED = aliased(Job), aliased(Job)
+
 
 @dataclass(frozen=True)
 class Ring:
@@ -35,7 +38,7 @@ def dispatch() -> int:
     """Ring for what can run now. Safe from any process at any time; returns how many were rung."""
     with get_database().transaction() as session:
         exclusive(session, "dispatch")  # two at once would both see the same free slot
-        rings = [ring for name in live_slots(session) for ring in _choose(session, name)]
+        rings = [ring for name in _waited_for(session) for ring in _choose(session, name)]
     for place, ring in enumerate(rings):
         failpoint("job.publish")
         if not queue.ring(
@@ -51,8 +54,16 @@ def spare_slots(session: Session, name: str) -> int:
     """Slots of a queue that are left when every job that may run has one; below zero, so many jobs
     wait in vain."""
     free = live_slots(session).get(name, 0) - _occupied(session, name)
-    ready = session.scalar(select(func.count()).select_from(_fair_order(name).subquery()))
+    ready = session.scalar(select(func.count()).select_from(_fair_order(name, {}).subquery()))
     return free - (ready or 0)
+
+
+def _waited_for(session: Session) -> list[str]:
+    """Queues with live workers and queued jobs. Every worker asks at every heartbeat, and nearly
+    always nothing waits: the fair order is not even written down then."""
+    waiting = select(Job.queue).where(Job.status == JobStatus.QUEUED).distinct()
+    queues = set(session.scalars(waiting))
+    return [name for name in live_slots(session) if name in queues] if queues else []
 
 
 def _take_back(rings: list[Ring]) -> None:
@@ -124,14 +135,12 @@ def _fair_order(name: str, left: dict[str, int]):
     What a project has running counts, so a project with a thousand jobs does not hold up one with
     ten. Within a project: priority, then age. Of a project in `left` only that many.
     """
-    before = aliased(Job)
     running = (
-        select(before.project_id, func.count().label("jobs"))
-        .where(before.queue == name, before.status == JobStatus.RUNNING)
-        .group_by(before.project_id)
+        select(_BEFORE.project_id, func.count().label("jobs"))
+        .where(_BEFORE.queue == name, _BEFORE.status == JobStatus.RUNNING)
+        .group_by(_BEFORE.project_id)
         .subquery()
     )
-    awaited = aliased(Job)
     place = func.row_number().over(
         partition_by=Job.project_id, order_by=(Job.priority.desc(), Job.id)
     )
@@ -139,13 +148,13 @@ def _fair_order(name: str, left: dict[str, int]):
     ready = (
         select(Job.id, Job.priority, Job.project_id, place.label("place"), turn.label("turn"))
         .outerjoin(running, running.c.project_id == Job.project_id)
-        .outerjoin(awaited, awaited.id == Job.depends_on)
+        .outerjoin(_AWAITED, _AWAITED.id == Job.depends_on)
         .where(
             Job.queue == name,
             Job.status == JobStatus.QUEUED,
             ~_rung_lately(),
             func.coalesce(Job.run_after, 0) <= db_now(),
-            or_(Job.depends_on.is_(None), awaited.status == JobStatus.SUCCEEDED),
+            or_(Job.depends_on.is_(None), _AWAITED.status == JobStatus.SUCCEEDED),
         )
         .subquery()
     )
