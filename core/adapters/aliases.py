@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.adapters.bars import evidence
 from core.adapters.models import Adapter, AdapterAlias, AdapterVersion, AliasMove
+from core.adapters.names import hold_model
 from core.db import exclusive
 from core.errors import NotFound, WrongState
 from core.ids import new_id
@@ -60,6 +61,7 @@ def move(
     """
     require_name(name, param="alias")
     _lock(session, adapter, name)
+    hold_model(session, adapter.project_id, version.address)
     alias = find(session, adapter, name)
     wanted = (alias.bar if alias else None) if bar is KEEP else bar
     if alias is not None and alias.version_id == version.id and alias.bar == wanted:
@@ -95,6 +97,7 @@ def roll_back(session: Session, adapter: Adapter, name: str) -> AdapterAlias:
     before = session.get_one(AdapterVersion, last.from_version_id)
     if before.deleted_at is not None:
         raise _stays(f"'{before.address}', for which it stood before, is deleted.")
+    hold_model(session, adapter.project_id, before.address)
     last.rolled_back = True
     alias.version_id = before.id
     session.flush()

@@ -35,7 +35,9 @@ def trace(session: Session, version: AdapterVersion) -> Lineage:
     evaluations = evaluations_of(version.project_id).where(
         Job.params["model"].as_string() == version.address
     )
-    merged = select(MergedModel).where(MergedModel.adapter_version_id == version.id)
+    merged = select(MergedModel).where(
+        MergedModel.adapter_version_id == version.id, MergedModel.deleted_at.is_(None)
+    )
     aliases = select(AdapterAlias).where(AdapterAlias.version_id == version.id)
     return Lineage(
         version=version,

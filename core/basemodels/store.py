@@ -26,6 +26,13 @@ MANIFEST = "tuneyard.json"
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 STAGING = ".staging-"
 DEFAULT_CONTEXT = 2048
+SHAPE = (
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "vocab_size",
+)
 
 
 class ModelStore:
@@ -122,6 +129,7 @@ def write_manifest(directory: Path, *, name: str, source: str, licence: str) -> 
         "architecture": (config.get("architectures") or [config.get("model_type", "unknown")])[0],
         "parameters": count_parameters(directory),
         "context_length": int(text.get("max_position_embeddings") or DEFAULT_CONTEXT),
+        "shape": read_shape(directory),
         "created": time.time(),
         "files": [entry.to_dict() for entry in describe_tree(directory)],
     }
@@ -136,7 +144,18 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     wanted = {"name", "parameters", "architecture", "context_length", "files"}
     if missing := wanted - manifest.keys():
         raise InvalidInput(f"{directory.name}/{MANIFEST} lacks {', '.join(sorted(missing))}")
+    if "shape" not in manifest:  # written by an older version
+        manifest["shape"] = read_shape(directory)
     return manifest
+
+
+def read_shape(directory: Path) -> dict[str, int] | None:
+    """The sizes by which the memory of a training is estimated; None where a model names them
+    otherwise."""
+    config = read_config(directory / "config.json")
+    text = config.get("text_config") or config
+    shape = {name: text.get(name) for name in SHAPE}
+    return shape if all(isinstance(size, int) for size in shape.values()) else None
 
 
 def count_parameters(directory: Path) -> int:

@@ -68,3 +68,8 @@ def thin_out(examples: Sequence[One]) -> list[One]:
     """At most VALIDATION_LIMIT, evenly spread: the same ones at each validation."""
     step = max(1, -(-len(examples) // VALIDATION_LIMIT))
     return list(examples[::step])
+
+
+def validated(examples: int) -> int:
+    """How many of so many `thin_out` leaves."""
+    return len(thin_out(range(examples)))

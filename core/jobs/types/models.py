@@ -32,6 +32,12 @@ def pin_model(session: Session, job: Job) -> None:
     job.params = job.params | {"model": target.name}
 
 
+def bytes_to_load(parameters: int, *, quantization: str, precision: str) -> int:
+    """What a runner takes with the model loaded and nothing done yet, by estimate."""
+    kind = quantization if quantization in WEIGHT_BYTES else precision
+    return int(parameters * WEIGHT_BYTES[kind]) + RUNTIME_BYTES
+
+
 def require_fit(
     session: Session, parameters: int, *, quantization: str, precision: str, extra_bytes: int = 0
 ) -> None:
@@ -39,8 +45,8 @@ def require_fit(
     available = largest_memory(session, "gpu")
     if available is None:
         return
-    kind = quantization if quantization in WEIGHT_BYTES else precision
-    needed = int(parameters * WEIGHT_BYTES[kind]) + RUNTIME_BYTES + extra_bytes
+    needed = bytes_to_load(parameters, quantization=quantization, precision=precision)
+    needed += extra_bytes
     if needed > available:
         raise InvalidInput(
             f"The model needs about {needed / GIB:.1f} GiB and the largest worker has "

@@ -1,0 +1,1 @@
+"""What a training would cost: tokens, steps, memory, time. Computes; changes nothing."""
