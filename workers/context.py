@@ -41,6 +41,8 @@ class Spec:
     processes: int = 1
     """How many do the work together, on a device each; `rank` is the number of this one."""
     rank: int = 0
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    """What no file, log or message may hold: `dsn`, how one logs in to the job's database."""
 
 
 @dataclass
@@ -48,11 +50,14 @@ class Context:
     spec: Spec
     send: Callable[..., None]
     stop: str | None = None
+    others_wait: bool = False
+    """Jobs that may run wait for the slot of this one; only types that yield hear of it."""
     _last_progress: float = field(default=0.0, repr=False)
 
     def __post_init__(self) -> None:
         self.params = self.spec.params
         self.inputs = {name: Path(path) for name, path in self.spec.inputs.items()}
+        self.secrets = self.spec.secrets
         self.workdir = Path(self.spec.workdir)
         self.rank, self.processes = self.spec.rank, self.spec.processes
         self.meeting = self.workdir / "meeting"
@@ -135,6 +140,7 @@ class LocalContext(Context):
         resume: Path | None = None,
         rows: list[tuple[int, dict[str, Any]]] | None = None,
         device: str = "cpu",
+        secrets: dict[str, str] | None = None,
     ) -> None:
         self.said: list[dict[str, Any]] = []
         self.checkpoints: list[Path] = []
@@ -148,6 +154,7 @@ class LocalContext(Context):
             device=device,
             resume=str(resume) if resume else None,
             rows=write_rows(workdir / "previous.jsonl", rows or []),
+            secrets=secrets or {},
         )
         super().__init__(spec, self._keep)
 

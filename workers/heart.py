@@ -8,6 +8,8 @@ from collections.abc import Callable
 from core.db import get_database
 from core.jobs import claims
 from core.jobs.claims import Claim, LostClaim, Wishes
+from core.jobs.dispatch import spare_slots
+from core.jobs.types import job_type
 from core.logs import logged
 from core.settings import Settings
 
@@ -21,7 +23,8 @@ class Heart(threading.Thread):
     """Renews the lease each heartbeat and reads the wishes each second.
 
     `lost` says why the claim is gone, or may be: the database does not answer, and the lease will
-    be over before it could be renewed. Whoever sees it stops and writes nothing.
+    be over before it could be renewed. Whoever sees it stops and writes nothing. `others_wait`:
+    jobs that may run wait in vain for a slot; it is asked only for a type that yields.
     """
 
     def __init__(self, claim: Claim, settings: Settings, on_beat: Callable[[], None]) -> None:
@@ -30,6 +33,8 @@ class Heart(threading.Thread):
         self.settings = settings
         self.on_beat = on_beat
         self.wishes = Wishes(cancel=False, pause=False)
+        self.others_wait = False
+        self._kind = job_type(claim.type)
         self._noticed: str | None = None
         self._renewed = time.monotonic()
         self._ended = threading.Event()
@@ -71,6 +76,8 @@ class Heart(threading.Thread):
         if began - self._renewed < self.settings.heartbeat_seconds:
             with database.reading() as session:
                 self.wishes = claims.wishes(session, self.claim)
+                if self._kind.yields:
+                    self.others_wait = spare_slots(session, self._kind.queue) < 0
             return
         with database.transaction() as session:
             self.wishes = claims.renew(session, self.claim)

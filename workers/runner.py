@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from core.errors import InvalidInput, JobFailure
+from core.errors import InvalidInput, JobFailure, Unavailable, WrongState
 from core.failpoints import failpoint
 from core.leash import die_with_parent
 from core.storage import describe_tree
@@ -108,6 +108,8 @@ def listen(channel: Channel, context: Context, fence_seconds: float) -> None:
         heard = time.monotonic()
         if message["kind"] == "stop":
             context.stop = message["reason"]
+        elif message["kind"] == "others":
+            context.others_wait = message["wait"]
 
 
 def classify(error: BaseException) -> JobFailure:
@@ -116,6 +118,10 @@ def classify(error: BaseException) -> JobFailure:
         return error
     if isinstance(error, InvalidInput):
         return JobFailure("data", error.message)
+    if isinstance(error, Unavailable):
+        return JobFailure("infra", error.message)
+    if isinstance(error, WrongState):
+        return JobFailure("config", error.message)
     if (full := memory_failure(error)) is not None:
         return full
     if (disk := full_disk_in(error)) is not None:

@@ -100,6 +100,7 @@ class Attempt:
         self.runner = SPARE.take(queue)
         self.ordered = False
         self.told: str | None = None
+        self.told_others = False
         self.heart = Heart(claim, settings, lambda: self._tell(kind="alive"))
         self.limits = Limits(claim, settings, self.heart)
         tail = LogTail(workdir / "runner.log")
@@ -178,6 +179,9 @@ class Attempt:
         if self.limits.stop != self.told:
             self.told = self.limits.stop
             self._tell(kind="stop", reason=self.told)
+        if self.heart.others_wait != self.told_others:
+            self.told_others = self.heart.others_wait
+            self._tell(kind="others", wait=self.told_others)
         if self.limits.patience_over:
             raise ChannelClosed("the runner did not stop in time")
 
@@ -246,6 +250,9 @@ class Attempt:
     def _conclude(self, last: dict[str, Any]) -> str:
         if last["kind"] == "failed":
             raise JobFailure(**last["failure"])
+        if last["kind"] == "stopped" and last["reason"] == "yield":
+            self.ledger.flush()
+            return self._end(service.yielded)
         if last["kind"] == "stopped":
             return self._record_stopped()
         heed = self.limits.check_while_finishing

@@ -4,7 +4,7 @@ HTTP, no database and no model; holds no thread.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from weakref import WeakKeyDictionary
 
@@ -18,6 +18,7 @@ from core.serving.connection import connect_async
 from core.serving.places import Place
 from core.serving.wire import End, Event, Failed, Request, Taken, Text, Usage
 
+Ensure = Callable[[], Awaitable[None]]
 Answered = Text | End | Usage
 """What an answer consists of."""
 
@@ -25,6 +26,8 @@ MOST_WAITING = 1000
 """Requests that may wait for one server: more could not be answered in time."""
 TICK_SECONDS = 1.0
 """Where no event comes for so long, it is looked whether one may still come."""
+ENSURE_SECONDS = 5.0
+"""How often a request that waits for a server sees to it that one comes."""
 KEEP_SECONDS = 10.0
 """How often a reader shows that it reads."""
 LONGEST_SECONDS = 3600
@@ -44,9 +47,13 @@ class Client:
             return bool(await self._redis.exists(wire.ready_key(server)))
 
     @asynccontextmanager
-    async def ask(self, place: Place, request: Request) -> AsyncIterator["Answer"]:
-        """Hands a request over; leaving the block ends it, whatever has become of it."""
-        answer = Answer(self._redis, place)
+    async def ask(
+        self, place: Place, request: Request, ensure: Ensure | None = None
+    ) -> AsyncIterator["Answer"]:
+        """Hands a request over; leaving the block ends it, whatever has become of it. `ensure` is
+        awaited again and again while the request waits and no server lives: it sees to it that one
+        comes up, or raises what is to be raised."""
+        answer = Answer(self._redis, place, ensure)
         try:
             await answer.submit(request)
             yield answer
@@ -64,16 +71,19 @@ class Client:
 class Answer:
     """The events of one request's answer, to iterate over once."""
 
-    def __init__(self, connection: redis.asyncio.Redis, place: Place) -> None:
+    def __init__(
+        self, connection: redis.asyncio.Redis, place: Place, ensure: Ensure | None
+    ) -> None:
         self._redis = connection
         self._place = place
+        self._ensure = ensure
         self._requests = wire.requests_key(place.server)
         self.id = new_id("ask")
         self._events = wire.events_key(self.id)
         self._entry: str | None = None
         self._read = "0"
         self._taken_by: str | None = None
-        self._kept = self._asked = time.monotonic()
+        self._kept = self._asked = self._ensured = time.monotonic()
 
     async def submit(self, request: Request) -> None:
         text = wire.write_request(request, self._place.adapter)
@@ -117,9 +127,12 @@ class Answer:
                 return events
             problem = await self._problem()
             # What a server said last may have come between the two looks.
-            if problem is None or (events := await self._receive(block=None)):
-                return events
-        raise problem
+            if problem is not None and not (events := await self._receive(block=None)):
+                raise problem
+            unserved = not events and await self._is_unserved()
+        if unserved:
+            await self._ensure()
+        return events
 
     async def _receive(self, *, block: int | None) -> list[Event]:
         found = await self._redis.xread({self._events: self._read}, block=block)
@@ -137,6 +150,14 @@ class Answer:
             pipe.expire(self._events, int(wire.READER_SECONDS))
             pipe.xtrim(self._events, minid=self._read, approximate=True)
             await pipe.execute()
+
+    async def _is_unserved(self) -> bool:
+        """Whether it waits and no server lives; looked at every ENSURE_SECONDS."""
+        now = time.monotonic()
+        if self._ensure is None or self._taken_by or now - self._ensured < ENSURE_SECONDS:
+            return False
+        self._ensured = now
+        return not await self._redis.exists(wire.ready_key(self._place.server))
 
     async def _problem(self) -> Unavailable | None:
         """Why nothing will come any more."""

@@ -1,7 +1,7 @@
 """Redis as `redis_url` names it, for whoever asks or answers. Knows no key.
 
 A connection that says nothing for SILENT_SECONDS is given up; whoever waits for an event waits for
-less.
+less. Nothing is tried again by itself: what was heard once would be heard twice.
 """
 
 from typing import Any
@@ -9,6 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from core.errors import Unavailable
 from core.settings import get_settings
@@ -18,12 +21,14 @@ SILENT_SECONDS = 5.0
 
 def connect() -> redis.Redis:
     """For a thread that may wait."""
-    return redis.Redis.from_url(plain_url(), **_options())
+    url = plain_url()
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(url))
 
 
 def connect_async() -> redis.asyncio.Redis:
     """For the event loop that is running."""
-    return redis.asyncio.Redis.from_url(plain_url(), **_options())
+    url = plain_url()
+    return redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 0), **_options(url))
 
 
 def plain_url() -> str:
@@ -44,11 +49,11 @@ def plain_url() -> str:
     return f"unix://{login}{parts.path}?db={host.lstrip('/') or 0}"
 
 
-def _options() -> dict[str, Any]:
-    return {
+def _options(url: str) -> dict[str, Any]:
+    by_network = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    return by_network | {
         "decode_responses": True,
         "socket_timeout": SILENT_SECONDS,
         "socket_connect_timeout": SILENT_SECONDS,
-        "socket_keepalive": True,
         "health_check_interval": 10,
     }

@@ -6,18 +6,22 @@ telling its client so is one script, which no other server and no crash comes be
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import redis
 from redis.exceptions import RedisError
 
+from core.ids import new_id
 from core.serving import wire
 from core.serving.wire import Event, Failed, Request, Taken
 
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
+STUCK_SECONDS = 60.0
+"""A server whose work has not turned for so long does not live: no step takes that long."""
 
 # Requests in the order in which they came. Those whose client is gone are dropped.
 TAKE = """
@@ -46,25 +50,33 @@ class Asked:
 
 
 class Exchange:
-    """`server`: the address of the model. `name`: this server's own, never used before."""
+    """`server`: the address of the model. While it is open, clients see that there is a server."""
 
-    def __init__(self, connection: redis.Redis, *, server: str, name: str) -> None:
+    def __init__(self, connection: redis.Redis, *, server: str) -> None:
         self._redis = connection
+        self._server = server
         self._requests = wire.requests_key(server)
-        self._taken = wire.write_event(Taken(by=name))
         self._take = connection.register_script(TAKE)
-        self._beat = Beat(connection, wire.alive_key(name), wire.ready_key(server))
+        self._beat = Beat(connection)
+        self._name = ""
 
     def open(self) -> None:
-        """From now on clients see that there is a server."""
-        self._beat.show()
-        self._beat.start()
+        """Under a new name: whatever was taken under the last one is answered no more, and who
+        asked for it will see so."""
+        self._name = new_id("server")
+        self._beat.begin(wire.alive_key(self._name), wire.ready_key(self._server))
+
+    def leave(self) -> None:
+        """From now on nothing is taken; what was taken is still answered."""
+        self._beat.forget(wire.ready_key(self._server))
 
     def close(self) -> None:
+        """Nobody asks this server any more, and what it has not answered it never will."""
         self._beat.end()
 
     def take(self, most: int, *, patience: float = 0) -> list[Asked]:
         """Up to `most` requests; where there is none, it waits `patience` seconds for one."""
+        self._beat.turned()
         found = self._find(most)
         if not found and patience and self._wait(patience):
             found = self._find(most)
@@ -74,6 +86,7 @@ class Exchange:
     def tell(self, said: Mapping[str, Sequence[Event]]) -> set[str]:
         """Write events by request; returns the requests whose client is gone. Of those for which
         there is nothing to say it is looked too."""
+        self._beat.turned()
         if not said:
             return set()
         with self._redis.pipeline(transaction=False) as pipe:
@@ -96,7 +109,8 @@ class Exchange:
         return bool(self._redis.xread({self._requests: "0"}, count=1, block=int(seconds * 1000)))
 
     def _find(self, most: int) -> list[tuple[str, str]]:
-        return self._take(keys=[self._requests], args=[most, wire.EVENTS, self._taken])
+        taken = wire.write_event(Taken(by=self._name))
+        return self._take(keys=[self._requests], args=[most, wire.EVENTS, taken])
 
     def _read(self, request_id: str, text: str) -> Asked | None:
         try:
@@ -109,33 +123,52 @@ class Exchange:
 
 
 class Beat(threading.Thread):
-    """Shows every second that this process lives; what is shown lapses by itself."""
+    """Shows every second that this process lives and works; what is shown lapses by itself."""
 
-    def __init__(self, connection: redis.Redis, *keys: str) -> None:
+    def __init__(self, connection: redis.Redis) -> None:
         super().__init__(name="serving-beat", daemon=True)
         self._redis = connection
-        self._keys = keys
+        self._keys: tuple[str, ...] = ()
         self._ended = threading.Event()
+        self._turned = time.monotonic()
 
-    def show(self) -> None:
+    def begin(self, *keys: str) -> None:
+        self._keys = keys
+        self._show()
+        if not self.is_alive():
+            self.start()
+
+    def turned(self) -> None:
+        """The work goes on: without this, it is not said that the server lives."""
+        self._turned = time.monotonic()
+
+    def run(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            if time.monotonic() - self._turned > STUCK_SECONDS:
+                continue
+            try:
+                self._show()
+            except (RedisError, OSError) as error:
+                log.warning("Redis does not hear that this server lives: %s", error)
+
+    def forget(self, key: str) -> None:
+        self._keys = tuple(one for one in self._keys if one != key)
+        self._drop(key)
+
+    def end(self) -> None:
+        self._ended.set()
+        if self.is_alive():
+            self.join()
+        self._drop(*self._keys)
+
+    def _show(self) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
             for key in self._keys:
                 pipe.set(key, "1", px=int(wire.ALIVE_SECONDS * 1000))
             pipe.execute()
 
-    def run(self) -> None:
-        while not self._ended.wait(BEAT_SECONDS):
-            try:
-                self.show()
-            except RedisError as error:
-                log.warning("Redis does not hear that this server lives: %s", error)
-
-    def end(self) -> None:
-        """Nobody asks this server any more, and what it has not answered it never will."""
-        self._ended.set()
-        if self.is_alive():
-            self.join()
+    def _drop(self, *keys: str) -> None:
         try:
-            self._redis.delete(*self._keys)
-        except RedisError as error:
+            self._redis.delete(*keys)
+        except (RedisError, OSError) as error:  # then they lapse
             log.warning("Redis does not hear that this server ends: %s", error)

@@ -86,6 +86,22 @@ class RowCache(Cache):
             block[target, :length] = block[source, :length]
         return sum(b[0, :length].nbytes for b in (*self.keys, *self.values)) * len(sources)
 
+    @torch.inference_mode()
+    def grow(self, *, rows: int, length: int, used: int, filled: int) -> int:
+        """More or longer places; the first `used` rows keep their first `filled` positions. Layer
+        by layer, so that hardly more than the larger block is held at any time. Returns how many
+        bytes were copied."""
+        self.rows, self.length = rows, length
+        for blocks in (self.keys, self.values):
+            for layer, old in enumerate(blocks):
+                blocks[layer] = old.new_zeros(rows, length, *old.shape[2:])
+                blocks[layer][:used, :filled] = old[:used, :filled]
+        return sum(b[:used, :filled].nbytes for b in (*self.keys, *self.values))
+
+    @property
+    def nbytes(self) -> int:
+        return sum(block.nbytes for block in (*self.keys, *self.values))
+
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Positions are given to the model explicitly; nothing may be derived from this."""
         return 0
@@ -110,6 +126,8 @@ def logit_bytes(config) -> int:
     return config.get_text_config(decoder=True).vocab_size * 2 * torch.float32.itemsize
 
 
-def rows_that_fit(row_bytes: int, device: str) -> int:
-    """Between 1 and MAX_ROWS, so that their cache takes at most MEMORY_SHARE of the free memory."""
-    return max(1, min(MAX_ROWS, int(memory.available(device) * MEMORY_SHARE) // max(row_bytes, 1)))
+def rows_that_fit(row_bytes: int, device: str, *, held: int = 0) -> int:
+    """Between 1 and MAX_ROWS, so that their cache takes at most MEMORY_SHARE of the free memory;
+    `held` bytes are those of a cache that it takes the place of."""
+    free = memory.available(device) + held
+    return max(1, min(MAX_ROWS, int(free * MEMORY_SHARE) // max(row_bytes, 1)))

@@ -7,7 +7,7 @@ ends leaves its place to the next one waiting.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from workers.ml.cache import Prefix, RowCache, bytes_per_position, logit_bytes, 
 from workers.ml.choosing import choose, draft
 from workers.ml.decoding import NAME
 from workers.ml.endings import Endings
-from workers.ml.generation import Completion, Counts, Request, refusal
+from workers.ml.generation import Completion, Counts, Request, Unfinished, refusal
 from workers.ml.inference import Inference
 from workers.ml.loading import LoadedModel
 from workers.ml.outofmemory import memory_failure
@@ -38,12 +38,15 @@ ENTERING_TOKENS = 2048
 # So many of a batch's rows wait at most: the rest of it is not read yet, which bounds what its
 # prompts take. Many enough to find what they begin with in common.
 MOST_WAITING = 1000
+# Places in use become longer by so many positions at a time.
+STRIDE = 128
 
 
 class Engine:
     """Works with a loaded model; one thread at a time. Holds the adapter as it is now.
 
-    `submit` requests and `run`, or `generate` a whole batch, which finds its common prefix.
+    `submit` requests and `run`, or `generate` a whole batch, which finds its common prefix; or call
+    `step` again and again: what is submitted in between joins the others.
     `max_rows` caps the rows at a time; memory caps them too, and where it runs out nevertheless the
     rows begin again, half as many at a time (`on_shrink(before, after)`). `prefix_bytes` bounds the
     prefixes that are kept for later requests. The model is borrowed for each step and given back as
@@ -77,6 +80,7 @@ class Engine:
         self._waiting: deque[Row] = deque()
         self._rows: list[Row] = []
         self._cache = RowCache(rows=0, length=0)
+        self._came = False
 
     def generate(
         self, requests: Iterable[Request], *, on_step: Callable[[], None] | None = None
@@ -132,7 +136,12 @@ class Engine:
         prefix = Prefix(tuple(token_ids), adapter)
         if token_ids and self.prefixes.get(prefix) is None:
             self.prefixes.make_room(prefix, in_use=self._in_use())
-            self._compute(prefix)
+            try:
+                self._compute(prefix)
+            except Exception as error:
+                if (failure := memory_failure(error, "computing a shared prefix")) is None:
+                    raise
+                raise failure from error
 
     def submit(self, request: Request) -> None:
         """Puts a request behind those that wait; it uses the longest kept prefix it begins with."""
@@ -143,18 +152,40 @@ class Engine:
         """Works until nothing waits; yields completions as they finish. What is not finished when
         the caller stops is given up."""
         try:
-            while self._waiting or self._rows or self._refused:
+            while self.busy:
                 yield from self.step()
                 if on_step is not None:
                     on_step()
         finally:
-            for unfinished in (self._waiting, self._rows, self._refused):
-                unfinished.clear()
+            self.give_up()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to be answered."""
+        return bool(self._waiting or self._rows or self._refused)
 
     def step(self) -> list[Completion]:
         """One forward for all rows, with as many entering ones as there are places; what ended."""
         refused, self._refused = self._refused, []
         return refused + self._settle(self._next_tokens())
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """What the answers that go on have said so far. Where memory ran out one may begin again;
+        it says the same once more."""
+        for row in self._rows:
+            yield Unfinished(row.request.id, row.index, row.tokens)
+
+    def cancel(self, request_id: Hashable) -> None:
+        """Nothing more is computed for a request, nor said of it."""
+        self._waiting = deque(row for row in self._waiting if row.request.id != request_id)
+        self._refused = [one for one in self._refused if one.id != request_id]
+        gone = {place for place, row in enumerate(self._rows) if row.request.id == request_id}
+        self.counts.copied_bytes += compact(self._rows, gone, self._cache)
+
+    def give_up(self) -> None:
+        """As `cancel`, everything."""
+        for unfinished in (self._waiting, self._rows, self._refused):
+            unfinished.clear()
 
     def _enqueue(self, request: Request, prefix: Prefix | None) -> None:
         problem = self._problem(request)
@@ -163,6 +194,7 @@ class Engine:
             return
         for index in range(request.sampling.n):
             self._waiting.append(self._row(request, prefix, index))
+        self._came = True
 
     def _shared(self, adapter: str | None, requests: list[Request]) -> Prefix | None:
         """What the prompts begin with, or the kept part of it if the rest isn't worth a prefix."""
@@ -235,7 +267,7 @@ class Engine:
                 free -= 1
                 continue
             if self._rows and row.length > self._cache.length:
-                break  # longer places are laid out when these rows are done
+                break  # there is no room for longer places until these rows are done
             if len(row.suffix) > room and room < self.entering_tokens:
                 break  # in the next step
             if not self._has_prefix(row):
@@ -246,16 +278,33 @@ class Engine:
             free -= 1
 
     def _lay_out(self) -> None:
-        """Allocates places long enough for everything that waits, while no row is in use."""
-        if self._rows or not self._waiting:
+        """Places for what waits: while no row is in use, as many and as long as it needs. Else
+        those in use become more or longer, if memory has room, each time that requests have come.
+        """
+        if not self._waiting or (self._rows and not self._came):
             return
-        length = max(row.length for row in self._waiting)
+        self._came = False
+        used, held = len(self._rows), self._cache
+        wanted, length = used + len(self._waiting), max(row.length for row in self._waiting)
+        if not used:
+            count = min(self._places_that_fit(length), wanted)
+            if held.length < length or held.rows < count:
+                self._cache = RowCache(rows=count, length=length)
+            return
+        # In large strides: with requests that come one by one the others are not copied each time.
+        length = held.length if length <= held.length else -(-length // STRIDE) * STRIDE
+        count = wanted if wanted <= held.rows else max(wanted, 2 * held.rows)
+        count = min(self._places_that_fit(length), count)
+        if used < count and (held.length < length or held.rows < count):
+            filled = max(row.fill for row in self._rows)
+            copied = held.grow(rows=count, length=length, used=used, filled=filled)
+            self.counts.copied_bytes += copied
+
+    def _places_that_fit(self, length: int) -> int:
         config = self.model.config
         row_bytes = length * bytes_per_position(config, self.loaded.dtype) + logit_bytes(config)
-        count = min(rows_that_fit(row_bytes, self.loaded.device), len(self._waiting))
-        count = min(count, self.max_rows or count)
-        if self._cache.length < length or self._cache.rows < count:
-            self._cache = RowCache(rows=count, length=length)
+        count = rows_that_fit(row_bytes, self.loaded.device, held=self._cache.nbytes)
+        return min(count, self.max_rows or count)
 
     def _row(self, request: Request, prefix: Prefix | None, index: int) -> Row:
         return make_row(request, prefix, self.loaded.context_length, index=index)

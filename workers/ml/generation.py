@@ -7,7 +7,7 @@ words.
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from workers.ml.sampling import Sampling
 
@@ -44,6 +44,14 @@ class Completion:
     finish_reason: str
     error: str | None = None
     index: int = 0
+
+
+class Unfinished(NamedTuple):
+    """What answer `index` to a request has said so far."""
+
+    id: Hashable
+    index: int
+    token_ids: list[int]
 
 
 @dataclass

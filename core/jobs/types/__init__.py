@@ -6,9 +6,10 @@ from core.jobs.types.evaluate import EVALUATE
 from core.jobs.types.generate import GENERATE
 from core.jobs.types.merge import MERGE
 from core.jobs.types.prepare import PREPARE
+from core.jobs.types.serve import SERVE
 from core.jobs.types.train import TRAIN
 
-TYPES: tuple[JobType, ...] = (PREPARE, TRAIN, EVALUATE, MERGE, GENERATE)
+TYPES: tuple[JobType, ...] = (PREPARE, TRAIN, EVALUATE, MERGE, GENERATE, SERVE)
 
 
 def job_type(name: str) -> JobType:

@@ -1,0 +1,76 @@
+"""From a request as it travels to one for the engine: template, prompt, shared beginning.
+
+Knows tokenizer and templates; no Redis and no engine.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from core.errors import JobFailure
+from core.serving.wire import Chat, Request, Sql
+from core.training.prompts import PromptTemplate
+from workers.ml import generation
+from workers.ml.answering import choose_template
+from workers.ml.prefixes import common_prefix
+from workers.ml.sampling import Sampling
+
+MOST_TEMPLATES = 256
+"""Models and schemas whose prompts are remembered."""
+
+
+class Asking:
+    """How the model in `model_dir` is asked, and an adapter on it."""
+
+    def __init__(self, tokenizer, model_dir: Path) -> None:
+        self.tokenizer = tokenizer
+        self.model_dir = model_dir
+        self._template = lru_cache(MOST_TEMPLATES)(self._choose_template)
+        self._beginning = lru_cache(MOST_TEMPLATES)(self._find_beginning)
+
+    def for_engine(
+        self, request_id: str, request: Request, *, adapter: str | None, folder: Path | None
+    ) -> generation.Request:
+        """`folder` is the adapter's. `InvalidInput` or JobFailure where it can't be asked."""
+        prompt = request.prompt
+        template = self._template_for(prompt, folder)
+        if isinstance(prompt, Chat):
+            prompt_ids = template.encode_turns(self.tokenizer, prompt.messages)
+        else:
+            prompt_ids = self._question(template, prompt.question)
+        sampling = Sampling(
+            max_new_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
+            n=request.n,
+            stop=request.stop,
+            sql=isinstance(prompt, Sql) and template.style != "chat",
+        )
+        return generation.Request(request_id, prompt_ids, sampling, adapter)
+
+    def beginning(self, prompt: Sql, folder: Path | None) -> list[int]:
+        """What every question on that database begins with: the schema, where the prompt has it."""
+        return list(self._beginning(self._template_for(prompt, folder)))
+
+    def _template_for(self, prompt: Chat | Sql, folder: Path | None) -> PromptTemplate:
+        if isinstance(prompt, Chat):
+            return self._template(folder, "chat", None, None)
+        return self._template(folder, "sql", prompt.schema_text, prompt.dialect or "sqlite")
+
+    def _choose_template(
+        self, folder: Path | None, kind: str, schema_text: str | None, dialect: str | None
+    ) -> PromptTemplate:
+        inputs = {"model": self.model_dir} | ({"adapter": folder} if folder else {})
+        try:
+            return choose_template(
+                inputs, style="auto", kind=kind, schema_text=schema_text, dialect=dialect
+            )
+        except (OSError, ValueError, TypeError) as error:
+            raise JobFailure("config", f"The model's prompt can't be read: {error}.") from error
+
+    def _find_beginning(self, template: PromptTemplate) -> tuple[int, ...]:
+        """Of two questions that begin differently."""
+        return tuple(common_prefix([self._question(template, text) for text in ("How", "是")]))
+
+    def _question(self, template: PromptTemplate, question: str) -> list[int]:
+        return template.encode(self.tokenizer, {"question": question, "answer": ""}).prompt_ids
