@@ -1,12 +1,17 @@
 """The bytes of a stored file as an answer, piece by piece. Knows no resource."""
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from fastapi.responses import StreamingResponse
 
 from core.storage import CHUNK, get_storage
+
+CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The bytes.", "content": {"application/octet-stream": {}}}
+}
+"""How the document shows such an answer."""
 
 
 def stored_content(storage_key: str, *, filename: str, size: int, sha256: str) -> StreamingResponse:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from api.content import stored_content
+from api.content import CONTENT, stored_content
 from api.deps import ReadDep, Reader, SessionDep, Writer
 from api.idempotency import Once, OnceDep
 from api.schemas.common import ListBody, list_body
@@ -121,7 +121,7 @@ def delete_file(file_id: str, session: SessionDep, principal: Writer) -> Deleted
     return DeletedShape(id=file_id, object="file")
 
 
-@router.get("/{file_id}/content", response_class=StreamingResponse)
+@router.get("/{file_id}/content", response_class=StreamingResponse, responses=CONTENT)
 def get_file_content(file_id: str, session: ReadDep, principal: Reader) -> StreamingResponse:
     """The bytes as they came; `etag` is their sha256."""
     file = service.get(session, principal.project_id, file_id)

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from api.content import stored_content
+from api.content import CONTENT, stored_content
 from api.deps import ReadDep, Reader
 from api.schemas.resources import ArtifactShape, artifact_shape
 from core.artifacts import service
@@ -16,7 +16,7 @@ def get_artifact(artifact_id: str, session: ReadDep, principal: Reader) -> Artif
     return artifact_shape(service.get(session, principal.project_id, artifact_id))
 
 
-@router.get("/{artifact_id}/content", response_class=StreamingResponse)
+@router.get("/{artifact_id}/content", response_class=StreamingResponse, responses=CONTENT)
 def get_content(artifact_id: str, session: ReadDep, principal: Reader) -> StreamingResponse:
     """The bytes; `etag` is their sha256."""
     artifact = service.get(session, principal.project_id, artifact_id)

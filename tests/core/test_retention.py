@@ -26,6 +26,7 @@ from core.jobs.status import JobStatus
 from core.retention import DAY, MOST_FILES, retain, retain_in_background, tidy_machine
 from core.settings import Settings
 from core.storage import Found, Storage, get_storage
+from core.uploads.models import Upload, UploadPart
 from tests.platform import environment, migrate
 from tests.servers import S3Server
 
@@ -327,3 +328,59 @@ def left(settings: Settings, name: str, *, days: float = 9) -> Path:
 def wait_until_old(place: Place) -> None:
     if not place.storage.local:
         time.sleep(2.1)  # S3 tells whole seconds
+
+
+def test_a_file_past_its_time_goes_unless_a_job_needs_it(place: Place) -> None:
+    home = f"projects/{place.project}/files"
+    common = {"project_id": place.project, "purpose": "batch", "filename": "a", "bytes": 5}
+    with get_database().reading() as session:
+        now = session.scalar(select(db_now()))
+    for name, expires, goes in (
+        ("file_over", now - 1, True),
+        ("file_needed", now - 1, False),
+        ("file_young", now + 3600, False),
+        ("file_forever", None, False),
+    ):
+        key = place.put(f"{home}/{name}", goes=goes)
+        row = {"id": name, "storage_key": key, "expires_at": expires, "sha256": "0"}
+        place.add(File(**row, **common))
+    place.job("job_needs", JobStatus.PAUSED)
+    needs = update(Job).where(Job.id == "job_needs").values(params={"file": "file_needed"})
+    with get_database().transaction() as session:
+        session.execute(needs)
+    assert retain().expired == 1
+    assert place.lying() == place.stays
+    with get_database().transaction() as session:
+        session.execute(update(Job).where(Job.id == "job_needs").values(params={}))
+    assert retain().expired == 1
+
+
+def test_parts_of_an_upload_past_its_hour_go_and_those_of_a_crash_too(place: Place) -> None:
+    home = f"projects/{place.project}/uploads"
+    with get_database().reading() as session:
+        now = session.scalar(select(db_now()))
+    common = {"project_id": place.project, "filename": "a", "purpose": "batch", "bytes": 5}
+    for name, expires in (("upload_over", now - 1), ("upload_pending", now + 3600)):
+        key = place.put(f"{home}/{name}/blob_1", goes=expires < now)
+        row = {"id": name, "mime_type": "x", "status": "pending", "expires_at": expires}
+        part = UploadPart(id=f"part_{name}", upload_id=name, storage_key=key, bytes=5)
+        place.add(Upload(**row, **common), part)
+    place.put(f"{home}/upload_pending/blob_of_a_crash", goes=True)
+    wait_until_old(place)
+    assert retain().expired == 1
+    assert place.lying() == place.stays
+
+
+def test_a_checkpoint_that_a_job_asks_stays(place: Place) -> None:
+    home = place.job("job_old", JobStatus.SUCCEEDED, ended_days=31)
+    for step in (1, 2):
+        key = place.put(f"{home}/attempt-1/checkpoints/step-{step}/state.pt", goes=step == 1)
+        place.checkpoint("job_old", key, step=step)
+    place.job("job_asks", JobStatus.QUEUED)
+    model = {"model": "ft:tiny:default:sql:job_old:ckpt-step-2"}
+    with get_database().transaction() as session:
+        session.execute(update(Job).where(Job.id == "job_asks").values(params=model))
+    wait_until_old(place)
+    assert retain().checkpoints == 1
+    retain()
+    assert place.lying() == place.stays

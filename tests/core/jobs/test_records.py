@@ -35,3 +35,21 @@ def test_a_later_attempt_that_repeats_a_step_writes_over_all_of_it(
     with database.reading() as session:
         point = session.get_one(Metric, (job_id, 20))
     assert (point.values, point.token) == ({"loss": 2.5}, second.token)
+
+
+def test_a_checkpoint_that_another_job_asks_outlives_those_that_are_kept(
+    database: Database, project_id: str
+) -> None:
+    with database.transaction() as session:
+        job_id = add_job(session, project_id, type="train").id
+        claim = service.claim(session, job_id, "gpu0@test")
+        for step in range(1, 6):
+            key = f"step-{step}"
+            records.add_checkpoint(
+                session, claim, step=step, storage_key=key, manifest=[], metrics={}
+            )
+        asked = {"model": f"ft:tiny:default:sql:{job_id}:ckpt-step-2"}
+        add_job(session, project_id, type="evaluate", params=asked)
+        # Of those without a validation loss the newest counts as the best.
+        dropped = records.drop_old_checkpoints(session, claim, keep=2)
+    assert sorted(dropped) == ["step-1", "step-3"]

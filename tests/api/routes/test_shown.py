@@ -1,4 +1,4 @@
-"""Models, adapters, artifacts and workers, as they are shown."""
+"""Adapters, artifacts and workers, as they are shown."""
 
 import hashlib
 from pathlib import Path
@@ -18,21 +18,6 @@ from tests.core.jobs.jobs import add_worker
 def ids(client: TestClient) -> dict[str, str]:
     with get_database().transaction() as session:
         return own_one_of_each(session, ensure_project(session, "ours"))
-
-
-def test_models_are_base_adapter_versions_and_merged(
-    client: TestClient, ids: dict[str, str]
-) -> None:
-    listed = {row["id"]: row["kind"] for row in client.get("/v1/models").json()["data"]}
-    assert listed == {"tiny": "base", "theirs:1": "adapter", "merged": "merged"}
-    for name, kind in listed.items():
-        shown = client.get(f"/v1/models/{name}").json()
-        assert (shown["id"], shown["kind"]) == (name, kind)
-
-
-def test_a_models_id_may_arrive_percent_encoded(client: TestClient, ids: dict[str, str]) -> None:
-    assert client.get("/v1/models/theirs%3A1").json()["id"] == "theirs:1"
-    assert client.get("/v1/models/Some%2FModel").status_code == 404
 
 
 def test_an_adapter_is_shown_with_its_versions_and_a_version_with_its_lineage(
