@@ -50,6 +50,7 @@ class Settings(BaseSettings):
 
     webhook_seconds: float = Field(5, gt=0, description="how often the keeper sends webhooks")
     webhook_allow_private: bool = Field(False, description="webhooks by http, to own addresses")
+    target_hosts: str = Field("*", description="hosts of PostgreSQL databases to ask questions on")
 
     log_format: Literal["text", "json"] = Field("text", description="of every process' log lines")
     metrics_token: str = Field("", description="lets a scraper read /metrics")

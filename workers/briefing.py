@@ -62,6 +62,7 @@ def make_spec(claim: Claim, settings: Settings, workdir: Path, device: str, aid:
         processes=processes,
         resume=str(resume) if resume else None,
         rows=aid.read(lambda session: copy_rows(session, claim.job_id, previous)),
+        secrets=brief.secrets,
     )
 
 

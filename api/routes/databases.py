@@ -1,46 +1,55 @@
 """`/v1/databases`: the databases that questions are about."""
 
+import math
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.deps import PageDep, ReadDep, Reader, Writer
 from api.idempotency import Once, OnceDep
 from api.schemas.common import ListBody, list_body
-from api.schemas.forms import DATABASE_FORM
-from api.schemas.resources import DatabaseShape, database_shape
+from api.schemas.databases import (
+    REGISTRATION,
+    DatabaseShape,
+    PostgresBody,
+    RefreshBody,
+    database_shape,
+    read_body,
+)
 from api.uploads import Form, SizeGuard, read_form
 from core.accounts.quotas import require_storage
 from core.databases import service
+from core.databases.asking import ask
 from core.databases.models import TargetDatabase
 from core.db import get_database
 from core.files.service import stored_upload
 from core.pages import read_page
 from core.settings import get_settings
-from core.sql.execute import SqlRunner
-from core.storage import get_storage
 
 router = APIRouter(prefix="/databases", tags=["databases"])
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
-@router.post("", status_code=201, openapi_extra=DATABASE_FORM)
+@router.post("", status_code=201, openapi_extra=REGISTRATION)
 async def register_database(request: Request, principal: Writer, once: OnceDep) -> DatabaseShape:
-    """Register a SQLite file: multipart with `file` and an optional `name`."""
+    """Register a SQLite file (multipart with `file` and an optional `name`), or a PostgreSQL
+    database (JSON with `name` and `dsn`), whose role must not be able to do more than read."""
+    if request.headers.get("content-type", "").startswith("application/json"):
+        body = read_body(await request.body())
+        return await run_in_threadpool(_register_dsn, principal.project_id, body, once)
     limit = get_settings().max_database_bytes
     form = await read_form(
         request,
         lambda _: SizeGuard(max_bytes=limit, magic=SQLITE_MAGIC, expected="SQLite database"),
     )
-    return await run_in_threadpool(_register, principal.project_id, form, once)
+    return await run_in_threadpool(_register_file, principal.project_id, form, once)
 
 
-def _register(project_id: str, form: Form, once: Once) -> DatabaseShape:
+def _register_file(project_id: str, form: Form, once: Once) -> DatabaseShape:
     try:
         path, _ = form.require_file()
         schema, stored = service.inspect_upload(path)
@@ -56,6 +65,14 @@ def _register(project_id: str, form: Form, once: Once) -> DatabaseShape:
         form.discard()
 
 
+def _register_dsn(project_id: str, body: PostgresBody, once: Once) -> DatabaseShape:
+    found = service.inspect_dsn(body.dsn)
+    with get_database().transaction() as session:
+        once.begin(session)
+        row = service.register_dsn(session, project_id, name=body.name, found=found)
+        return once.answer(session, database_shape(row))
+
+
 @router.get("")
 def list_databases(session: ReadDep, principal: Reader, page: PageDep) -> ListBody[DatabaseShape]:
     query = select(TargetDatabase).where(TargetDatabase.project_id == principal.project_id)
@@ -66,6 +83,19 @@ def list_databases(session: ReadDep, principal: Reader, page: PageDep) -> ListBo
 def get_one_database(database_id: str, session: ReadDep, principal: Reader) -> DatabaseShape:
     """A database by id or name."""
     return database_shape(service.find(session, principal.project_id, database_id))
+
+
+@router.post("/{database_id}/refresh")
+def refresh_database(
+    database_id: str, principal: Writer, body: RefreshBody | None = None
+) -> DatabaseShape:
+    """Read the schema of a PostgreSQL database anew, and see again that its role can only read;
+    with `dsn`, by that one from now on."""
+    known = service.require_dsn(_find(principal.project_id, database_id))
+    found = service.inspect_dsn(body.dsn if body and body.dsn else known)
+    with get_database().transaction() as session:
+        row = service.find(session, principal.project_id, database_id)
+        return database_shape(service.refresh(row, found))
 
 
 @router.get("/{database_id}/schema")
@@ -82,14 +112,9 @@ class QueryBody(BaseModel):
 
 
 @router.post("/{database_id}/query")
-def query_database(
-    database_id: str, body: QueryBody, session: ReadDep, principal: Reader
-) -> dict[str, Any]:
+def query_database(database_id: str, body: QueryBody, principal: Reader) -> dict[str, Any]:
     """Run one read-only statement in the sandbox."""
-    path = _local_file(session, principal.project_id, database_id)
-    scratch = get_settings().data_dir / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    with SqlRunner(path, scratch=scratch) as runner:
+    with ask(_find(principal.project_id, database_id)) as runner:
         outcome = runner.run(body.sql)
     error = outcome.error
     return {
@@ -102,12 +127,14 @@ def query_database(
     }
 
 
+def _find(project_id: str, reference: str) -> TargetDatabase:
+    """For what may take its time: no transaction is open meanwhile."""
+    with get_database().reading() as session:
+        return service.find(session, project_id, reference)
+
+
 def _shown(value: Any) -> Any:
     """A value as JSON has it; bytes as the hex of a SQL blob literal."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return f"x'{value.hex()}'" if isinstance(value, bytes) else value
-
-
-def _local_file(session: Session, project_id: str, reference: str):
-    row = service.find(session, project_id, reference)
-    target = get_settings().data_dir / "cache" / f"{row.id}.sqlite"
-    return get_storage().fetch(row.storage_key, target)

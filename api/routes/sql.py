@@ -17,12 +17,10 @@ from core.chat.served import whole_answers
 from core.chat.sql import SqlRequest
 from core.chat.sql_answer import SqlAnswer, sql_answer
 from core.databases import service as databases
+from core.databases.asking import ask
 from core.databases.models import TargetDatabase
 from core.db import get_database
 from core.serving import wire
-from core.settings import get_settings
-from core.sql.execute import SqlRunner
-from core.storage import get_storage
 
 router = APIRouter(prefix="/sql", tags=["sql"])
 
@@ -52,12 +50,7 @@ def _find_database(project_id: str, reference: str) -> TargetDatabase:
 
 
 def _run(body: SqlRequest, database: TargetDatabase, text: str, used: Usage) -> SqlAnswer:
-    settings = get_settings()
-    cached = settings.data_dir / "cache" / f"{database.id}.sqlite"
-    path = get_storage().fetch(database.storage_key, cached)
-    scratch = settings.data_dir / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    with SqlRunner(path, scratch=scratch) as runner:
+    with ask(database) as runner:
         return sql_answer(body, text, runner, dialect=database.dialect, usage=used)
 
 

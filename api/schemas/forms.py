@@ -28,7 +28,6 @@ FILE_FORM = form(
     },
 )
 PART_FORM = form(["data"], data=BYTES)
-DATABASE_FORM = form(["file"], file=BYTES, name=TEXT)
 DATASET_FORM = form(
     ["file"],
     file=BYTES,

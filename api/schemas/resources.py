@@ -5,7 +5,6 @@ from typing import Any
 from api.schemas.common import Shape
 from core.adapters.models import Adapter, AdapterVersion
 from core.artifacts.models import Artifact
-from core.databases.models import TargetDatabase
 from core.datasets.models import Dataset
 from core.jobs.models import Attempt, Checkpoint, Job, JobEvent
 
@@ -16,17 +15,6 @@ class ArtifactShape(Shape):
     path: str
     bytes: int
     sha256: str
-    created_at: int
-
-
-class DatabaseShape(Shape):
-    id: str
-    object: str = "database"
-    name: str
-    dialect: str
-    bytes: int
-    sha256: str | None
-    tables: list[str]
     created_at: int
 
 
@@ -147,18 +135,6 @@ def artifact_shape(row: Artifact) -> ArtifactShape:
         path=row.path,
         bytes=row.bytes,
         sha256=row.sha256,
-        created_at=int(row.created_at),
-    )
-
-
-def database_shape(row: TargetDatabase) -> DatabaseShape:
-    return DatabaseShape(
-        id=row.id,
-        name=row.name,
-        dialect=row.dialect,
-        bytes=row.bytes,
-        sha256=row.sha256,
-        tables=[table["name"] for table in row.schema["tables"]],
         created_at=int(row.created_at),
     )
 

@@ -13,9 +13,9 @@ from core.chat.completion import Usage
 from core.chat.sql import SqlRequest
 from core.ids import new_id
 from core.sql.errors import SqlError
-from core.sql.execute import Outcome, SqlRunner
 from core.sql.extract import extract_sql
 from core.sql.parse import parse_query
+from core.sql.runner import Outcome, Runner
 
 
 class SqlFault(BaseModel):
@@ -49,7 +49,7 @@ class SqlAnswer(BaseModel):
 
 
 def sql_answer(
-    request: SqlRequest, text: str, runner: SqlRunner, *, dialect: str, usage: Usage
+    request: SqlRequest, text: str, runner: Runner, *, dialect: str, usage: Usage
 ) -> SqlAnswer:
     """Take the statement out of what the model said, and run it."""
     sql = extract_sql(text)

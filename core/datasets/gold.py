@@ -10,10 +10,10 @@ from typing import Protocol
 from core.datasets.examples import BadRow, Example, SqlFigures
 from core.datasets.problems import Problem, shown
 from core.sql.errors import SqlError
-from core.sql.execute import Outcome
 from core.sql.extract import extract_sql
 from core.sql.hardness import hardness
 from core.sql.normalise import normalise, skeleton
+from core.sql.runner import Outcome
 from core.sql.transpile import transpile
 
 KEPT = 20_000  # judged texts that are remembered, if not longer than
@@ -51,7 +51,7 @@ class Gold:
 
 
 class Runner(Protocol):
-    """What of `core.sql.execute.SqlRunner` is needed."""
+    """What of `core.sql.runner.Runner` is needed."""
 
     def run(self, sql: str) -> Outcome: ...
 

@@ -17,8 +17,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 
-from core.sql.execute import Outcome
 from core.sql.parse import parse_query
+from core.sql.runner import Outcome
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
 _EXACT = 2**53  # above it a float is no exact whole number any more

@@ -6,11 +6,11 @@ from functools import lru_cache
 
 from core.sql.compare import compare_results, is_ordered, tie_groups
 from core.sql.errors import GOLD_FAILS, SqlError
-from core.sql.execute import Outcome, SqlRunner
 from core.sql.extract import extract_sql
 from core.sql.hardness import hardness
 from core.sql.normalise import normalise
 from core.sql.parse import parse_query
+from core.sql.runner import Outcome, Runner
 
 _SHOWN_ROWS, _SHOWN_CHARACTERS = 5, 200
 
@@ -47,7 +47,7 @@ class Verdict:
         return data
 
 
-def judge(runner: SqlRunner, *, gold_sql: str, answer: str, dialect: str = "sqlite") -> Verdict:
+def judge(runner: Runner, *, gold_sql: str, answer: str, dialect: str = "sqlite") -> Verdict:
     """The verdict on one answer to one question. The gold is run once per runner, then remembered.
 
     `dialect` is that of the database behind the runner.
@@ -79,7 +79,7 @@ _NO_ANSWER = Outcome([], [], SqlError("not_a_query", "the answer holds no SQL"))
 
 
 def _error(
-    runner: SqlRunner, gold_sql: str, gold: Outcome, outcome: Outcome, dialect: str
+    runner: Runner, gold_sql: str, gold: Outcome, outcome: Outcome, dialect: str
 ) -> SqlError | None:
     if gold.error is not None:
         return SqlError(GOLD_FAILS, f"the gold does not execute: {gold.error.message}")
@@ -106,7 +106,7 @@ def _same_text(gold_sql: str, sql: str, dialect: str) -> bool:
     return canonical is not None and canonical == normalise(gold_sql, dialect)
 
 
-def _tie_groups(runner: SqlRunner, gold_sql: str, gold: Outcome, dialect: str) -> list[int] | None:
+def _tie_groups(runner: Runner, gold_sql: str, gold: Outcome, dialect: str) -> list[int] | None:
     """Which gold rows tie in its ORDER BY: their order among themselves is nobody's mistake.
 
     The gold is run once more with its sort keys as further columns. Where that can't be written

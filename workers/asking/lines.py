@@ -24,7 +24,7 @@ from core.chat.request import ChatRequest
 from core.chat.sql import SqlRequest
 from core.chat.sql_answer import sql_answer
 from core.errors import InvalidInput
-from core.sql.execute import SqlRunner
+from core.sql.runner import Runner
 from core.training.prompts import PromptTemplate
 from workers.asking.form import Refused, Row
 from workers.ml.answering import encode_prompt
@@ -124,7 +124,7 @@ class SqlLines(Lines):
     endpoint = "/v1/sql"
     asks_by = "question"
 
-    def __init__(self, tokenizer: Any, template: PromptTemplate, runner: SqlRunner) -> None:
+    def __init__(self, tokenizer: Any, template: PromptTemplate, runner: Runner) -> None:
         super().__init__(tokenizer, template)
         self._runner = runner
 

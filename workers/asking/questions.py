@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from core.evaluations.summary import BatchSummary
-from core.sql.execute import SqlRunner
 from core.sql.extract import extract_sql
+from core.sql.runner import Runner
 from core.training.prompts import PromptTemplate
 from workers.asking.form import Refused, Row
 from workers.ml.answering import encode_prompt
@@ -19,7 +19,7 @@ class Questions:
     """`runner` executes what is answered; None where there is no database."""
 
     def __init__(
-        self, tokenizer: Any, template: PromptTemplate, sampling: Sampling, runner: SqlRunner | None
+        self, tokenizer: Any, template: PromptTemplate, sampling: Sampling, runner: Runner | None
     ) -> None:
         self._tokenizer = tokenizer
         self._template = template
@@ -66,7 +66,7 @@ def _read(index: int, line: str) -> Row | Refused:
     return {"id": identity, "question": question} if question else _failed(identity, "")
 
 
-def answered(asked: Row, completion: Completion, runner: SqlRunner | None) -> Row:
+def answered(asked: Row, completion: Completion, runner: Runner | None) -> Row:
     """The durable row of one question; `executes` is None without a database."""
     row: Row = {
         "id": asked["id"],

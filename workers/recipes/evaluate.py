@@ -5,11 +5,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from core.evaluations.summary import language, summarise
-from core.sql.execute import SqlRunner
 from core.sql.extract import extract_sql
 from core.sql.hardness import hardness
 from core.sql.judge import judge
 from core.sql.normalise import normalise
+from core.sql.runner import Runner
+from core.sql.target import open_target
 from workers.ml.answering import (
     Answers,
     choose_template,
@@ -58,8 +59,11 @@ def run(ctx) -> dict[str, Any]:
 
     with ExitStack() as stack:
         runner = None
-        if kind == "sql" and "database" in ctx.inputs:
-            runner = stack.enter_context(SqlRunner(ctx.inputs["database"], scratch=ctx.workdir))
+        if kind == "sql":
+            target = open_target(
+                ctx.inputs.get("database"), ctx.secrets.get("dsn"), scratch=ctx.workdir
+            )
+            runner = stack.enter_context(target)
         answers = Answers(loaded, tell=ctx.event)
         sampling = Sampling(max_new_tokens=params["max_new_tokens"], sql=kind == "sql")
         waiting = {index: split[index] for index in chosen if index not in rows}
@@ -91,7 +95,7 @@ def sample(count: int, limit: int | None, seed: int) -> list[int]:
 
 
 def verdict(
-    example: Row, completion: Completion, *, kind: str, dialect: str, runner: SqlRunner | None
+    example: Row, completion: Completion, *, kind: str, dialect: str, runner: Runner | None
 ) -> Row:
     """The durable row of one example."""
     row: Row = {
@@ -128,7 +132,7 @@ def report(ctx, rows: dict[int, Row], total: int, answers: Answers) -> None:
     )
 
 
-def _by_execution(runner: SqlRunner, gold: str, answer: str, dialect: str) -> Row:
+def _by_execution(runner: Runner, gold: str, answer: str, dialect: str) -> Row:
     judged = judge(runner, gold_sql=gold, answer=answer, dialect=dialect)
     return {
         "prediction": judged.sql,

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from core.errors import JobFailure
-from core.sql.execute import SqlRunner
+from core.sql.runner import Runner
+from core.sql.target import open_target
 from core.training.prompts import PromptTemplate
 from workers.asking.batch import Batch
 from workers.asking.form import Form, count_lines
@@ -41,9 +42,10 @@ def run(ctx) -> dict[str, Any]:
         dialect=params.get("dialect") or "sqlite",
     )
     with ExitStack() as stack:
-        runner = None
-        if "database" in ctx.inputs:
-            runner = stack.enter_context(SqlRunner(ctx.inputs["database"], scratch=ctx.workdir))
+        target = open_target(
+            ctx.inputs.get("database"), ctx.secrets.get("dsn"), scratch=ctx.workdir
+        )
+        runner = stack.enter_context(target)
         form = choose_form(params, loaded.tokenizer, template, runner)
         spool = None if params.get("endpoint") else Spool(ctx.workdir / "rows.spool")
         batch = Batch(ctx, form, total, spool=spool)
@@ -67,7 +69,7 @@ def run(ctx) -> dict[str, Any]:
 
 
 def choose_form(
-    params: dict[str, Any], tokenizer: Any, template: PromptTemplate, runner: SqlRunner | None
+    params: dict[str, Any], tokenizer: Any, template: PromptTemplate, runner: Runner | None
 ) -> Form:
     """What the lines are and how they are asked: our questions where no endpoint is named."""
     endpoint = params.get("endpoint")

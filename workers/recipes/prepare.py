@@ -22,7 +22,7 @@ from core.datasets.statistics import Statistics
 from core.datasets.store import DatasetWriter, Spool
 from core.datasets.tokens import TokenCounter
 from core.errors import InvalidInput, JobFailure
-from core.sql.execute import SqlRunner
+from core.sql.target import open_target
 from workers.context import Context
 
 VALIDATION_FILE = "validation_file"
@@ -107,14 +107,13 @@ def _watched(ctx: Context, source: RowSource) -> Iterator[Row]:
 
 @contextmanager
 def _gold_checker(ctx: Context, request: Request, plan: Plan) -> Iterator[GoldChecker | None]:
-    """Judges the answers where they are SQL; executes them where there is a database file."""
+    """Judges the answers where they are SQL; executes them where there is a database."""
     if plan.answers != "sql":
         yield None
         return
-    with ExitStack() as stack:
-        runner = None
-        if request.database and "database" in ctx.inputs:
-            runner = stack.enter_context(SqlRunner(ctx.inputs["database"], scratch=ctx.workdir))
+    with open_target(
+        ctx.inputs.get("database"), ctx.secrets.get("dsn"), scratch=ctx.workdir
+    ) as runner:
         yield GoldChecker(
             source=request.sql_dialect,
             target=plan.dialect,

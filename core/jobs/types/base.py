@@ -39,12 +39,14 @@ class Input:
 class Brief:
     """What a runner is told: plain parameters, and inputs that become local paths.
 
-    `documents` are inputs whose text stands in the job itself.
+    `documents` are inputs whose text stands in the job itself. `secrets` are told by the pipe and
+    written nowhere.
     """
 
     params: dict[str, Any]
     inputs: dict[str, Input] = field(default_factory=dict)
     documents: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from core.databases.models import TargetDatabase
 from core.datasets import service as datasets
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Params
+from core.jobs.types.databases import database_inputs, database_secrets
 from core.jobs.types.models import model_inputs, pin_model, require_fit
 from core.jobs.types.train import Precision, Quantization
 
@@ -46,11 +47,13 @@ def brief(session: Session, job: Job) -> Brief:
     datasets.require_split(dataset, job.params["split"])
     params = dict(job.params) | {"kind": dataset.kind, "schema_text": None, "dialect": None}
     inputs = model_inputs(target) | {"dataset": Input(dataset.storage_key)}
+    secrets: dict[str, str] = {}
     if dataset.database_id is not None:
         database = session.get_one(TargetDatabase, dataset.database_id)
-        inputs["database"] = Input(database.storage_key)
+        inputs |= database_inputs(database)
+        secrets = database_secrets(database)
         params |= databases.prompt_params(database)
-    return Brief(params, inputs)
+    return Brief(params, inputs, secrets=secrets)
 
 
 EVALUATE = JobType(

@@ -14,6 +14,7 @@ from core.errors import InvalidInput
 from core.files import service as files
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
+from core.jobs.types.databases import database_inputs, database_secrets
 from core.jobs.types.models import model_inputs, pin_model, require_fit
 from core.jobs.types.train import Precision, Quantization
 from core.queue import BATCHES, ring_keeper
@@ -83,17 +84,19 @@ def brief(session: Session, job: Job) -> Brief:
     target = resolve_model(session, job.project_id, job.params["model"])
     params = dict(job.params) | {"schema_text": None, "dialect": None}
     inputs = model_inputs(target)
+    secrets: dict[str, str] = {}
     if params["file"]:
         inputs["questions"] = Input(files.get(session, job.project_id, params["file"]).storage_key)
     if params["database"]:
         database = databases.find(session, job.project_id, params["database"])
-        inputs["database"] = Input(database.storage_key)
+        inputs |= database_inputs(database)
+        secrets = database_secrets(database)
         params |= databases.prompt_params(database)
     documents = {}
     if params["questions"]:
         lines = (json.dumps(one, ensure_ascii=False) for one in params.pop("questions"))
         documents["questions"] = "\n".join(lines) + "\n"
-    return Brief(params, inputs, documents)
+    return Brief(params, inputs, documents, secrets)
 
 
 def publish(session: Session, job: Job, outcome: Outcome) -> None:

@@ -14,6 +14,7 @@ from core.errors import InvalidInput, JobFailure, NotFound
 from core.files import service as files
 from core.jobs.models import Job
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
+from core.jobs.types.databases import database_inputs, database_secrets
 from core.names import require_name
 from core.settings import get_settings
 
@@ -92,6 +93,7 @@ def brief(session: Session, job: Job) -> Brief:
     params = dict(job.params)
     file = files.get(session, job.project_id, params["file"])
     inputs = {"file": Input(file.storage_key)}
+    secrets: dict[str, str] = {}
     params |= {
         "filename": file.filename,
         "database": None,
@@ -103,7 +105,9 @@ def brief(session: Session, job: Job) -> Brief:
         params["validation_filename"] = second.filename
     if job.params["database"]:
         database = databases.find(session, job.project_id, job.params["database"])
-        inputs["database"] = Input(database.storage_key)
+        inputs |= database_inputs(database)
+        secrets = database_secrets(database)
+        params["sql_dialect"] = params["sql_dialect"] or database.dialect
         params["database"] = {
             "dialect": database.dialect,
             "schema": database.schema,
@@ -112,7 +116,7 @@ def brief(session: Session, job: Job) -> Brief:
     if params["model"]:
         inputs["token_model"] = Input(params["model"], store="models")
     params["sql_dialect"] = params["sql_dialect"] or "sqlite"
-    return Brief(params, inputs)
+    return Brief(params, inputs, secrets=secrets)
 
 
 def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
