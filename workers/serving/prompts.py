@@ -18,7 +18,7 @@ MOST_TEMPLATES = 256
 """Models and schemas whose prompts are remembered."""
 
 
-class Asking:
+class Prompts:
     """How the model in `model_dir` is asked, and an adapter on it."""
 
     def __init__(self, tokenizer, model_dir: Path) -> None:

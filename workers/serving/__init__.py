@@ -1,0 +1,1 @@
+"""What the recipe `serve` is made of. Knows neither the database nor the Job."""

@@ -1,0 +1,56 @@
+"""The adapters that requests name, brought from the storage while others are answered.
+
+Knows storage keys and the shelf; no request.
+"""
+
+import hashlib
+from collections.abc import Collection
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from core.storage import get_storage
+from workers.ml.shelf import Shelf
+from workers.transfer import storage_failure
+
+FETCHES = 2
+"""Adapters that are brought at a time."""
+
+
+class Adapters:
+    """`folder`: where copies are put that a storage which is no disk needs."""
+
+    def __init__(self, shelf: Shelf, folder: Path) -> None:
+        self._shelf = shelf
+        self._folder = folder
+        self._pool = ThreadPoolExecutor(FETCHES, "fetch-adapter")
+        self._fetching: dict[str, Future[Path]] = {}
+
+    def at_hand(self, key: str, *, in_use: Collection[str]) -> bool:
+        """Whether it is loaded. If not it is being brought; once it is there, it takes the place of
+        one that is not `in_use`. TuneyardError or JobFailure where it can't be had or used."""
+        if key in self._shelf:
+            return True
+        if key not in self._fetching:
+            self._fetching[key] = self._pool.submit(self._fetch, key)
+        if not self._fetching[key].done() or not self._shelf.make_room(in_use=in_use):
+            return False
+        self._shelf.put(key, self._fetching.pop(key).result())
+        return True
+
+    def use(self, key: str) -> Path:
+        """The folder of one that is at hand."""
+        return self._shelf.use(key)
+
+    def wait(self, seconds: float) -> None:
+        """Until one of those that are being brought is there."""
+        wait(self._fetching.values(), seconds, return_when=FIRST_COMPLETED)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(self, key: str) -> Path:
+        name = hashlib.sha256(key.encode()).hexdigest()
+        try:
+            return get_storage().fetch(key, self._folder / name)
+        except OSError as error:
+            raise storage_failure(error) from error

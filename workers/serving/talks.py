@@ -1,0 +1,98 @@
+"""The requests that are being answered: what is to be said of each, and when it is over.
+
+Knows no engine and no Redis.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from core.serving.wire import End, Event, Failed, Request, Text, Usage
+from workers.ml.generation import Completion, Unfinished
+from workers.ml.voice import Voice
+
+
+@dataclass
+class Done:
+    """What a server has done in all its attempts."""
+
+    requests: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass
+class Talk:
+    """A request that is being answered: a voice for each answer, of which `left` go on."""
+
+    adapter: str | None
+    voices: list[Voice]
+    left: int
+    usage: Usage = field(default_factory=lambda: Usage(0, 0))
+
+
+class Talks:
+    """By the request's id. `done` counts those that are over."""
+
+    def __init__(self, tokenizer, done: Done) -> None:
+        self.done = done
+        self._tokenizer = tokenizer
+        self._talks: dict[str, Talk] = {}
+
+    def __len__(self) -> int:
+        return len(self._talks)
+
+    @property
+    def ids(self) -> list[str]:
+        return [*self._talks]
+
+    @property
+    def adapters(self) -> set[str]:
+        """Those in use."""
+        return {talk.adapter for talk in self._talks.values() if talk.adapter is not None}
+
+    def begin(self, request_id: str, request: Request, adapter: str | None, *, whole: bool) -> None:
+        voices = [Voice(self._tokenizer, stop=request.stop, whole=whole) for _ in range(request.n)]
+        self._talks[request_id] = Talk(adapter, voices, left=request.n)
+
+    def say(
+        self, unfinished: Iterable[Unfinished], completions: Iterable[Completion]
+    ) -> dict[str, list[Event]]:
+        """What is new of every request, of most of them nothing."""
+        said: dict[str, list[Event]] = {request_id: [] for request_id in self._talks}
+        for one in unfinished:
+            if text := self._talks[one.id].voices[one.index].go_on(one.token_ids):
+                said[one.id].append(Text(one.index, text))
+        for completion in completions:
+            said[completion.id] += self._end(completion)
+        return said
+
+    def take_over(self) -> set[str]:
+        """Forgets the requests that have said all."""
+        over = {request_id for request_id, talk in self._talks.items() if not talk.left}
+        for request_id in over:
+            del self._talks[request_id]
+        return over
+
+    def drop(self, request_id: str) -> None:
+        """Nothing more is said of it."""
+        self._talks.pop(request_id, None)
+        self.done.failed += 1
+
+    def _end(self, completion: Completion) -> list[Event]:
+        talk = self._talks[completion.id]
+        if completion.error is not None:
+            talk.left = 0
+            self.done.failed += 1
+            return [Failed("request", "context_length_exceeded", completion.error)]
+        rest = talk.voices[completion.index].end(completion.text)
+        said = talk.usage.completion_tokens + completion.completion_tokens
+        talk.usage = Usage(completion.prompt_tokens, said)
+        talk.left -= 1
+        events: list[Event] = [End(completion.index, rest, completion.finish_reason)]
+        if not talk.left:
+            events.append(talk.usage)
+            self.done.requests += 1
+            self.done.prompt_tokens += talk.usage.prompt_tokens
+            self.done.completion_tokens += talk.usage.completion_tokens
+        return events
