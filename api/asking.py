@@ -24,15 +24,25 @@ def find_model(project_id: str, name: str) -> ModelTarget:
             raise NotFound(error.message, param="model", code=error.code) from None
 
 
+def name_of(asked: str, target: ModelTarget) -> str:
+    """The model as the answer names it: as it was asked for, but of an alias, which may move, the
+    version that it stood for."""
+    return target.name if "@" in asked else asked
+
+
 async def answers(
     project_id: str, target: ModelTarget, request: wire.Request
 ) -> AsyncGenerator[Answered]:
     """The events of the answer. Waits for a server that is just coming up, not for ever."""
     client = get_client()
     place = place_of(target)
-    if not await client.is_ready(place.server):
+
+    async def ensure() -> None:
         await run_in_threadpool(_start_server, project_id, target.name)
-    async with client.ask(place, request) as answer:
+
+    if not await client.is_ready(place.server):
+        await ensure()
+    async with client.ask(place, request, ensure) as answer:
         async for event in answer:
             yield event
 

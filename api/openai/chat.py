@@ -12,11 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Send
 
-from api.asking import answers, find_model
+from api.asking import answers, find_model, name_of
 from api.deps import Reader
 from api.errors import answer_to
 from api.gone import nobody_left, unless_gone
-from core.adapters.names import ModelTarget
 from core.chat.completion import ChatCompletion, ChatCompletionChunk
 from core.chat.request import ChatRequest
 from core.chat.served import Reply, to_ask
@@ -46,12 +45,6 @@ async def create_completion(request: Request, body: ChatRequest, principal: Read
     except ClientDisconnect:
         return nobody_left()
     return EventStream(_lines(request, first, pieces, with_usage=body.include_usage))
-
-
-def name_of(asked: str, target: ModelTarget) -> str:
-    """The model as the answer names it: as it was asked for, but of an alias, which may move, the
-    version that it stood for."""
-    return target.name if "@" in asked else asked
 
 
 class EventStream(StreamingResponse):

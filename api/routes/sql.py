@@ -9,9 +9,10 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api.asking import answers, find_model
+from api.asking import answers, find_model, name_of
 from api.deps import Reader
 from api.gone import nobody_left, unless_gone
+from core.adapters.names import ModelTarget
 from core.chat.completion import Usage
 from core.chat.served import whole_answers
 from core.chat.sql import SqlRequest
@@ -31,22 +32,22 @@ AT_ONCE = 4
 @router.post("", response_model=SqlAnswer)
 async def answer_with_sql(request: Request, body: SqlRequest, principal: Reader):
     """Ask a model for SQL. Says whether it parses and runs, and brings rows if they are wanted."""
-    project_id = principal.project_id
-    target = await run_in_threadpool(find_model, project_id, body.model)
-    database = await run_in_threadpool(_find_database, project_id, body.database)
-    prompt = wire.Sql(body.question, **databases.prompt_params(database))
-    events = answers(project_id, target, wire.Request(prompt, max_tokens=body.max_tokens))
+    target, database, prompt = await run_in_threadpool(_prepare, principal.project_id, body)
+    wanted = body.model_copy(update={"model": name_of(body.model, target)})
+    asked = wire.Request(prompt, max_tokens=body.max_tokens)
     try:
-        (end,), used = await unless_gone(request, whole_answers(events))
-        limiter = _limiter(request)
-        return await run_sync(_run, body, database, end.text, used, limiter=limiter)
+        work = whole_answers(answers(principal.project_id, target, asked))
+        (end,), used = await unless_gone(request, work)
+        return await run_sync(_run, wanted, database, end.text, used, limiter=_limiter(request))
     except ClientDisconnect:
         return nobody_left()
 
 
-def _find_database(project_id: str, reference: str) -> TargetDatabase:
+def _prepare(project_id: str, body: SqlRequest) -> tuple[ModelTarget, TargetDatabase, wire.Sql]:
+    target = find_model(project_id, body.model)
     with get_database().reading() as session:
-        return databases.find(session, project_id, reference)
+        database = databases.find(session, project_id, body.database)
+    return target, database, wire.Sql(body.question, **databases.prompt_params(database))
 
 
 def _run(body: SqlRequest, database: TargetDatabase, text: str, used: Usage) -> SqlAnswer:

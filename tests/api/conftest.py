@@ -6,6 +6,7 @@ Every test runs on SQLite and on PostgreSQL: what is refused, and how, must not 
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -13,6 +14,8 @@ from api.app import create_app
 from core.accounts.service import create_key, ensure_project
 from core.basemodels.service import record_base
 from core.db import Database, get_database
+from core.settings import get_settings
+from tests.api.served import api_on_a_port
 from tests.core.conftest import database, postgres_template, sqlite_template
 
 __all__ = ["database", "postgres_template", "sqlite_template"]
@@ -56,3 +59,21 @@ def stranger(client: TestClient) -> TestClient:
     other = TestClient(client.app, raise_server_exceptions=False)
     other.headers["authorization"] = f"Bearer {make_key('theirs', 'admin')}"
     return other
+
+
+@pytest.fixture
+def redis(valkey_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis for what goes to a server of a model; without it there is none."""
+    monkeypatch.setenv("TUNEYARD_REDIS_URL", valkey_url)
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def http(redis: None) -> Iterator[httpx.Client]:
+    """A client of the API on a port, with a key that may only read."""
+    headers = {"authorization": f"Bearer {make_key('ours', 'read')}"}
+    with (
+        api_on_a_port() as url,
+        httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client,
+    ):
+        yield client

@@ -8,38 +8,22 @@ from fastapi.testclient import TestClient
 
 from api.app import RESOURCES
 from tests.api.conftest import make_key
+from tests.api.document import LESSER, v1_routes
 
-
-def api_routes(client: TestClient) -> list[tuple[str, str]]:
-    document = client.get("/openapi.json").json()
-    return [
-        (method.upper(), path)
-        for path, methods in document["paths"].items()
-        for method in methods
-        if path.startswith("/v1")
-    ]
-
-
-def concrete(path: str) -> str:
-    for name in (
-        "job_id",
-        "dataset_id",
-        "database_id",
-        "artifact_id",
-        "file_id",
-        "address",
-        "model",
-    ):
-        path = path.replace("{" + name + "}", "nothing")
-    return path
+ASKED_BY_POST = {
+    "POST /v1/databases/{database_id}/query",
+    "POST /v1/chat/completions",
+    "POST /v1/sql",
+}
+"""Questions whose answer changes nothing; what makes a job or a file is not among them."""
 
 
 def test_every_route_but_health_wants_a_key(anonymous: TestClient) -> None:
-    routes = api_routes(anonymous)
-    assert len(routes) > 20
-    for method, path in routes:
-        answer = anonymous.request(method, concrete(path))
-        assert answer.status_code == 401, f"{method} {path}"
+    routes = v1_routes(anonymous.app)
+    assert len(routes) > 60
+    for route in routes:
+        answer = anonymous.request(route.method, route.unknown())
+        assert answer.status_code == 401, str(route)
         assert answer.json()["error"]["code"] == "invalid_api_key"
 
 
@@ -57,12 +41,28 @@ def test_a_reading_key_reads_and_writes_nothing(client: TestClient) -> None:
     assert "'write'" in answer.json()["error"]["message"]
 
 
+def test_a_key_that_lacks_a_routes_scope_is_refused_on_every_route(client: TestClient) -> None:
+    keys = {scopes: make_key("ours", *scopes) for scopes in LESSER.values()}
+    for route in v1_routes(client.app):
+        headers = {"authorization": f"Bearer {keys[LESSER[route.scope]]}"}
+        answer = client.request(route.method, route.unknown(), json=route.body, headers=headers)
+        assert answer.status_code == 403, f"{route}: {answer.text}"
+        error = answer.json()["error"]
+        assert error["code"] == "insufficient_scope"
+        assert f"'{route.scope}'" in error["message"]
+
+
+def test_what_changes_anything_wants_more_than_reading(client: TestClient) -> None:
+    reading = {str(route) for route in v1_routes(client.app) if route.scope == "read"}
+    assert {name for name in reading if not name.startswith("GET")} == ASKED_BY_POST
+
+
 def test_an_unknown_id_is_a_404_on_every_route_with_one(client: TestClient) -> None:
-    for method, path in api_routes(client):
-        if "{" not in path:
+    for route in v1_routes(client.app):
+        if "{" not in route.path:
             continue
-        answer = client.request(method, concrete(path), json={"sql": "select 1"})
-        assert answer.status_code == 404, f"{method} {path}: {answer.text}"
+        answer = client.request(route.method, route.unknown(), json=route.body)
+        assert answer.status_code == 404, f"{route}: {answer.text}"
 
 
 @pytest.mark.parametrize(
