@@ -45,11 +45,32 @@ class Order:
     metadata: dict[str, str]
     output_seconds: int | None = None
 
+    def to_say_again(
+        self, verdict: Verdict, *, finalized_at: float | None = None
+    ) -> dict[str, Any]:
+        """The job's `request` at the start; one whose file was refused has nothing to wait for."""
+        errors = None
+        if verdict.error_count:
+            errors = {"object": "list", "data": verdict.errors, "total": verdict.error_count}
+        return {
+            "endpoint": self.endpoint,
+            "completion_window": self.completion_window,
+            "input_file_id": self.input_file_id,
+            "output_seconds": self.output_seconds,
+            "model": verdict.model,
+            "total": verdict.total,
+            "errors": errors,
+            "completed": 0,
+            "failed": 0,
+            "finalized_at": finalized_at,
+        }
+
 
 def seconds_of(window: str) -> int:
     """`24h`, or another number of hours or minutes up to a week."""
     number, unit = window[:-1], window[-1:]
-    seconds = int(number) * UNITS[unit] if number.isdecimal() and unit in UNITS else 0
+    sound = number.isascii() and number.isdecimal() and unit in UNITS
+    seconds = int(number) * UNITS[unit] if sound else 0
     if not 0 < seconds <= LONGEST_SECONDS:
         raise ValueError("'24h' is right, or another number of hours or minutes up to 168h")
     return seconds
@@ -105,29 +126,11 @@ def _submit(
         ),
         time_limit_seconds=window + SLACK_SECONDS,
         surface=SURFACE,
-        request=_request(order, verdict, finalized_at=now if refusal else None),
+        request=order.to_say_again(verdict, finalized_at=now if refusal else None),
         labels=order.metadata,
         expires_at=now + window,
         refusal=refusal,
     )
-
-
-def _request(order: Order, verdict: Verdict, *, finalized_at: float | None) -> dict[str, Any]:
-    errors = None
-    if verdict.error_count:
-        errors = {"object": "list", "data": verdict.errors, "total": verdict.error_count}
-    return {
-        "endpoint": order.endpoint,
-        "completion_window": order.completion_window,
-        "input_file_id": order.input_file_id,
-        "output_seconds": order.output_seconds,
-        "model": verdict.model,
-        "total": verdict.total,
-        "errors": errors,
-        "completed": 0,
-        "failed": 0,
-        "finalized_at": finalized_at,
-    }
 
 
 def _of_refusal(error: InvalidInput | NotFound) -> LineError:

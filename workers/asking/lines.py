@@ -33,12 +33,14 @@ from workers.ml.sampling import Sampling
 
 
 class Lines(ABC):
-    """What both endpoints share. `asks_by`: the field of a body that holds the question."""
+    """What both endpoints share. `asks_by`: the field of a body that holds the question. `model`:
+    what an alias stood for when the batch was made."""
 
     endpoint: Endpoint
     asks_by: str
 
-    def __init__(self, tokenizer: Any, template: PromptTemplate) -> None:
+    def __init__(self, tokenizer: Any, template: PromptTemplate, *, model: str) -> None:
+        self._model = model
         self._tokenizer = tokenizer
         self._template = template
         self._counts = {"completed": 0, "failed": 0, "prompt_tokens": 0, "completion_tokens": 0}
@@ -61,6 +63,10 @@ class Lines(ABC):
             return output.refused(asked.custom_id, first.error, code=code, param=self.asks_by)
         used = usage(first.prompt_tokens, sum(one.completion_tokens for one in completions))
         return output.answered(asked.custom_id, self.body(asked, completions, used))
+
+    def name_of(self, model: str) -> str:
+        """The model as an answer names it: as it was asked for, but of an alias what it meant."""
+        return self._model if "@" in model else model
 
     def count(self, row: Row) -> None:
         prompt, completion = output.tokens_of(row)
@@ -111,7 +117,7 @@ class ChatLines(Lines):
         completion = ChatCompletion(
             id=completion_id(),
             created=int(time.time()),
-            model=asked.request.model,
+            model=self.name_of(asked.request.model),
             choices=choices,
             usage=used,
         )
@@ -124,8 +130,10 @@ class SqlLines(Lines):
     endpoint = "/v1/sql"
     asks_by = "question"
 
-    def __init__(self, tokenizer: Any, template: PromptTemplate, runner: Runner) -> None:
-        super().__init__(tokenizer, template)
+    def __init__(
+        self, tokenizer: Any, template: PromptTemplate, runner: Runner, *, model: str
+    ) -> None:
+        super().__init__(tokenizer, template, model=model)
         self._runner = runner
 
     def request(self, index: int, asked: Line) -> Request:
@@ -136,8 +144,9 @@ class SqlLines(Lines):
         return Request(index, prompt_ids, sampling)
 
     def body(self, asked: Line, completions: list[Completion], used: Usage) -> dict[str, Any]:
+        request: SqlRequest = asked.request
         answer = sql_answer(
-            asked.request,
+            request.model_copy(update={"model": self.name_of(request.model)}),
             completions[0].text,
             self._runner,
             dialect=self._template.dialect or "sqlite",

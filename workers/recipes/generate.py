@@ -74,8 +74,8 @@ def choose_form(
     """What the lines are and how they are asked: our questions where no endpoint is named."""
     endpoint = params.get("endpoint")
     if endpoint == ChatLines.endpoint:
-        return ChatLines(tokenizer, template)
+        return ChatLines(tokenizer, template, model=params["model"])
     if endpoint == SqlLines.endpoint:
-        return SqlLines(tokenizer, template, runner)
+        return SqlLines(tokenizer, template, runner, model=params["model"])
     sampling = Sampling(max_new_tokens=params["max_new_tokens"], sql=template.style != "chat")
     return Questions(tokenizer, template, sampling, runner)
