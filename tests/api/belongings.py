@@ -9,6 +9,8 @@ from core.adapters.aliases import move
 from core.adapters.service import add_version
 from core.artifacts.models import Artifact
 from core.basemodels.models import MergedModel
+from core.batches import service as batches
+from core.batches.validation import Verdict
 from core.databases.models import TargetDatabase
 from core.datasets.models import Dataset
 from core.files.models import File
@@ -91,7 +93,19 @@ def own_one_of_each(session: Session, project: Project) -> dict[str, str]:
         request=Order(model="tiny", training_file=file.id).to_say_again(),
         **mine,
     )
-    session.add_all([dataset, job, evaluation, merge, tuning])
+    batch = Job(
+        id="job_6",
+        type="generate",
+        queue="gpu",
+        status="queued",
+        params={"model": "tiny", "file": file.id},
+        time_limit_seconds=1,
+        surface="batch",
+        request=batches.Order(file.id, "/v1/sql", "24h", {}).to_say_again(Verdict(total=1)),
+        expires_at=1,
+        **mine,
+    )
+    session.add_all([dataset, job, evaluation, merge, tuning, batch])
     session.flush()
     session.add_all(
         [
@@ -153,6 +167,7 @@ def own_one_of_each(session: Session, project: Project) -> dict[str, str]:
         "alias": "production",
         "evaluation_id": "job_2",
         "merge_id": "job_3",
+        "batch_id": "job_6",
         "fine_tuning_job_id": "job_5",
         "model": "merged",
     }

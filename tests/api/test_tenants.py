@@ -18,6 +18,7 @@ LISTS = [
     "evaluations",
     "merges",
     "fine_tuning/jobs",
+    "batches",
     "webhook_endpoints",
 ]
 BYTES = ("/content", "/examples", "/download")
