@@ -2,10 +2,12 @@
 
     place = place_of(target)              # of a ModelTarget: which server, and which adapter
     client = get_client()                 # the running event loop's; Unavailable without Redis
+    # `ensure`: in a thread and a transaction servers.ensure_server(session, project_id, target),
+    # which sees to it that a server comes up, or is Unavailable.
     if not await client.is_ready(place.server):
-        # In a thread and a transaction: sees to it that one comes up, or Unavailable.
-        servers.ensure_server(session, project_id, target)
-    async with client.ask(place, Request(Chat(messages), max_tokens=…, stream=True)) as answer:
+        await ensure()
+    request = Request(Chat(messages), max_tokens=…, stream=True)
+    async with client.ask(place, request, ensure) as answer:
         async for event in answer:        # Text…, End for each of n answers, then Usage
             ...
 

@@ -47,9 +47,7 @@ class Client:
             return bool(await self._redis.exists(wire.ready_key(server)))
 
     @asynccontextmanager
-    async def ask(
-        self, place: Place, request: Request, ensure: Ensure | None = None
-    ) -> AsyncIterator["Answer"]:
+    async def ask(self, place: Place, request: Request, ensure: Ensure) -> AsyncIterator["Answer"]:
         """Hands a request over; leaving the block ends it, whatever has become of it. `ensure` is
         awaited again and again while the request waits and no server lives: it sees to it that one
         comes up, or raises what is to be raised."""
@@ -71,9 +69,7 @@ class Client:
 class Answer:
     """The events of one request's answer, to iterate over once."""
 
-    def __init__(
-        self, connection: redis.asyncio.Redis, place: Place, ensure: Ensure | None
-    ) -> None:
+    def __init__(self, connection: redis.asyncio.Redis, place: Place, ensure: Ensure) -> None:
         self._redis = connection
         self._place = place
         self._ensure = ensure
@@ -154,7 +150,7 @@ class Answer:
     async def _is_unserved(self) -> bool:
         """Whether it waits and no server lives; looked at every ENSURE_SECONDS."""
         now = time.monotonic()
-        if self._ensure is None or self._taken_by or now - self._ensured < ENSURE_SECONDS:
+        if self._taken_by or now - self._ensured < ENSURE_SECONDS:
             return False
         self._ensured = now
         return not await self._redis.exists(wire.ready_key(self._place.server))
