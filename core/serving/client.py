@@ -184,7 +184,7 @@ def _redis_away() -> Iterator[None]:
 
 def _error(event: Failed) -> InvalidInput | Unavailable:
     kind = InvalidInput if event.fault == "request" else Unavailable
-    return kind(event.message, code=event.code)
+    return kind(event.message, code=event.code, param=event.param)
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()

@@ -5,7 +5,7 @@ Plain values, written as JSON. Knows no Redis and no model.
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 WAIT_SECONDS = 60.0
 """A request that no server takes for so long is given up."""
@@ -22,6 +22,7 @@ Fault = Literal["request", "platform"]
 class Chat:
     """A conversation: {role, content} each, the last one the user's."""
 
+    asks_by: ClassVar[str] = "messages"
     messages: list[dict[str, str]]
 
 
@@ -29,6 +30,7 @@ class Chat:
 class Sql:
     """A question on a database, whose schema is written as a prompt shows it."""
 
+    asks_by: ClassVar[str] = "question"
     question: str
     schema_text: str | None = None
     dialect: str | None = None
@@ -83,11 +85,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class Failed:
-    """There is no answer, or no more of it: the last event. `fault`: whose it is."""
+    """There is no answer, or no more of it: the last event. `fault`: whose it is; `param`: the
+    field of the request that is at fault."""
 
     fault: Fault
     code: str
     message: str
+    param: str | None = None
 
 
 Event = Taken | Text | End | Usage | Failed

@@ -145,9 +145,10 @@ def failed(error: TuneyardError | JobFailure) -> Failed:
     """Whose fault it is that a request can't be answered."""
     if isinstance(error, JobFailure):
         fault = "request" if error.klass in ("config", "data", "user") else "platform"
-        return Failed(fault, f"model_{error.klass}", error.message)
+        return Failed(fault, f"model_{error.klass}", error.message, param="model")
     if isinstance(error, Unavailable):
         return Failed("platform", error.code, error.message)
     if isinstance(error, InvalidInput):
-        return Failed("request", error.code, error.message)
-    return Failed("request", "model_not_found", f"The adapter is not to be had: {error.message}.")
+        return Failed("request", error.code, error.message, error.param)
+    message = f"The adapter is not to be had: {error.message}."
+    return Failed("request", "model_not_found", message, param="model")

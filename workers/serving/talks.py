@@ -23,8 +23,10 @@ class Done:
 
 @dataclass
 class Talk:
-    """A request that is being answered: a voice for each answer, of which `left` go on."""
+    """A request that is being answered: a voice for each answer, of which `left` go on. `asks_by`:
+    the field that says what is asked."""
 
+    asks_by: str
     adapter: str | None
     voices: list[Voice]
     left: int
@@ -53,7 +55,7 @@ class Talks:
 
     def begin(self, request_id: str, request: Request, adapter: str | None, *, whole: bool) -> None:
         voices = [Voice(self._tokenizer, stop=request.stop, whole=whole) for _ in range(request.n)]
-        self._talks[request_id] = Talk(adapter, voices, left=request.n)
+        self._talks[request_id] = Talk(request.prompt.asks_by, adapter, voices, left=request.n)
 
     def say(
         self, unfinished: Iterable[Unfinished], completions: Iterable[Completion]
@@ -84,7 +86,8 @@ class Talks:
         if completion.error is not None:
             talk.left = 0
             self.done.failed += 1
-            return [Failed("request", "context_length_exceeded", completion.error)]
+            code = "context_length_exceeded"
+            return [Failed("request", code, completion.error, param=talk.asks_by)]
         rest = talk.voices[completion.index].end(completion.text)
         said = talk.usage.completion_tokens + completion.completion_tokens
         talk.usage = Usage(completion.prompt_tokens, said)
