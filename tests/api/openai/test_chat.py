@@ -2,11 +2,14 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
@@ -128,10 +131,11 @@ def test_usage_comes_last_if_it_is_asked_for(http: httpx.Client) -> None:
 def test_what_goes_wrong_before_the_first_text_is_a_status(
     http: httpx.Client, body: dict[str, Any], fault: str, status: int
 ) -> None:
-    with Speaker(lambda asked: [Failed(fault, "some_code", "That was wrong.")]):
+    with Speaker(lambda asked: [Failed(fault, "some_code", "That was wrong.", "messages")]):
         answer = http.post(PATH, json=body)
     assert answer.status_code == status
-    assert answer.json()["error"]["code"] == "some_code"
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("some_code", "messages")
     assert ("retry-after" in answer.headers) == (status == 503)
 
 
@@ -181,6 +185,24 @@ def test_when_the_client_is_gone_the_answer_stops(http: httpx.Client, body: dict
                 http.post(PATH, json=body, timeout=0.5)
         assert begun.is_set()
         assert speaker.left.wait(10)
+
+
+@on_sqlite
+def test_the_sdk_asks_again_after_the_time_that_a_503_names(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    clock = SimpleNamespace(**vars(time) | {"sleep": waits.append})
+    monkeypatch.setattr(openai._base_client, "time", clock)
+    key = http.headers["authorization"].removeprefix("Bearer ")
+    tries = iter([[Failed("platform", "server_stopping", "Ask again.")], said("4")])
+    with (
+        Speaker(lambda asked: next(tries)),
+        openai.OpenAI(base_url=f"{http.base_url}/v1", api_key=key) as sdk,
+    ):
+        raw = sdk.chat.completions.with_raw_response.create(**ASKED)
+    assert raw.parse().choices[0].message.content == "4"
+    assert (raw.retries_taken, waits) == (1, [5])
 
 
 def test_without_a_server_and_a_free_device_it_is_a_503_at_once(
