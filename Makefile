@@ -5,10 +5,12 @@
 #   make up      the platform on this machine until Ctrl-C; ARGS="--port 0" and the like go to it
 #   make test    the test suite        make lint    style and layers        make proof    the slow proofs
 #   make gpu-check   what only a GPU can run
+#   make fuzz    10,000 requests made up from the OpenAPI document, on both databases; SEED=…
 #   make chaos   every fault, then ten minutes of random ones; SEED=…
 #   make bench   all of benchmarks/ against peers, MINUTES=… at most; or one: bench-training,
 #                bench-memory, bench-inference, bench-adapters, bench-latency, bench-growth,
-#                bench-accuracy, bench-queue; bench-page writes docs/performance.md from what is there
+#                bench-accuracy, bench-serve, bench-queue; bench-page writes docs/performance.md from
+#                what is there
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m
@@ -18,8 +20,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo demo-short up test lint proof gpu-check chaos chaos-setup
-BENCHES := training memory inference adapters latency growth accuracy
+.PHONY: setup demo demo-short up test lint proof fuzz gpu-check chaos chaos-setup
+BENCHES := training memory inference adapters latency growth accuracy serve
 .PHONY: bench bench-queue bench-page $(BENCHES:%=bench-%)
 .DELETE_ON_ERROR:
 
@@ -63,6 +65,9 @@ gpu-check: setup
 
 proof: setup
 	@$(BIN)/python -m pytest -m slow
+
+fuzz: $(INSTALLED)
+	@$(BIN)/python -m tests.fuzz --requests 10000 --seed $(SEED)
 
 chaos: $(INSTALLED) chaos-setup
 	@$(BIN)/python -m pytest tests/faults

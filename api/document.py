@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, APIRouter
 
 from api.deps import SCOPE_OF
+from api.examples import REQUESTS
 
 Json = dict[str, Any]
 
@@ -34,6 +35,9 @@ REPLAYED: Json = {
     "description": "`true` if the answer is that to an earlier request with this Idempotency-Key.",
     "schema": {"type": "string"},
 }
+
+
+ERROR_SCHEMA: Json = {"$ref": "#/components/schemas/ErrorBody"}
 
 
 def _error(message: str, kind: str, code: str | None, param: str | None = None) -> Json:
@@ -102,6 +106,7 @@ def _complete(app: FastAPI, routers: list[APIRouter]) -> Json:
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
             _complete_operation(operation, scopes.get((method.upper(), path)))
+            _show_requests(operation, REQUESTS.get((method, path), {}))
     made["components"]["securitySchemes"] = {"key": KEY_SCHEME}
     for unused in ("HTTPValidationError", "ValidationError"):
         made["components"]["schemas"].pop(unused, None)
@@ -121,9 +126,15 @@ def _complete_operation(operation: Json, scope: str | None) -> None:
             headers["Retry-After"] = RETRY_AFTER
         if takes_key and status.startswith("2"):
             headers["idempotent-replayed"] = REPLAYED
-        if status in EXAMPLES and status in responses:
-            for content in response.get("content", {}).values():
-                content.setdefault("example", EXAMPLES[status])
+        if status in EXAMPLES:  # in JSON, whatever the operation's own content is
+            shown = {"schema": ERROR_SCHEMA, "example": EXAMPLES[status]}
+            response["content"] = {"application/json": shown}
+
+
+def _show_requests(operation: Json, bodies: Json) -> None:
+    if bodies:
+        content = operation["requestBody"]["content"]["application/json"]
+        content["examples"] = {name: {"value": body} for name, body in bodies.items()}
 
 
 def _scopes(routers: list[APIRouter]) -> Iterator[tuple[tuple[str, str], str]]:

@@ -82,6 +82,7 @@ def install(level: int | str = logging.INFO) -> None:
     """Let all loggers of this process write to stderr by our formatter, and no other way."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(make_formatter())
+    logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

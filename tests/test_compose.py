@@ -1,5 +1,6 @@
 """docker-compose.yml: says what it should, and each of its commands runs and gets healthy."""
 
+import json
 import re
 from pathlib import Path
 
@@ -102,5 +103,9 @@ def test_every_command_runs_and_gets_healthy(tmp_path, postgres_url):
             composition.wait_healthy(name, seconds=90)
         for name in names:
             assert composition.running[name].poll() is None, name
+            said = (tmp_path / f"{name}.log").read_text(encoding="utf-8")
+            assert not [word for word in passwords.values() if word in said], name
+            if name != "flower":
+                assert [json.loads(line) for line in said.splitlines()], "an object a line"
     finally:
         composition.stop()

@@ -17,6 +17,7 @@ from celery.beat import PersistentScheduler, event_t
 from celery.schedules import schedstate
 from celery.signals import (
     celeryd_after_setup,
+    celeryd_init,
     setup_logging,
     worker_process_init,
     worker_ready,
@@ -118,6 +119,11 @@ class SteadyScheduler(PersistentScheduler):
 THIS: dict[str, Any] = {}
 # Beside DRAIN, whose wait is by the wall clock: one that is set back would silence the heartbeat.
 GOING = threading.Event()
+
+
+@celeryd_init.connect
+def catch_warnings(**_: object) -> None:
+    logs.install()  # Celery warns of this and that before it comes to the next
 
 
 @setup_logging.connect

@@ -97,7 +97,7 @@ def _keeper_parts(plan: Plan) -> Iterator[Part]:
     folder, begun = plan.data_dir / "beat", time.time()
     schedule = str(folder / "schedule")
     # No pid file: one that a killed beat left behind would keep the next from starting.
-    command = _python("celery", "-A", "workers.app", "beat", "-s", schedule, "--pidfile=")
+    command = _celery("beat", "-s", schedule, "--pidfile=")
     yield _part(plan, "beat", KEEPER, command, lambda: _written_since(folder, begun))
 
 
@@ -130,7 +130,12 @@ def _flower_part(plan: Plan) -> Part:
 
 def _celery_worker(queue: str, node: str) -> tuple[str, ...]:
     pool = ("-c", "1", "--pool", "prefork", "-l", "INFO")
-    return _python("celery", "-A", "workers.app", "worker", "-Q", queue, "-n", node, *pool)
+    return _celery("worker", "-Q", queue, "-n", node, *pool)
+
+
+def _celery(*arguments: str) -> tuple[str, ...]:
+    """Without Celery's banner, which would stand between lines of JSON."""
+    return _python("celery", "--quiet", "-A", "workers.app", *arguments)
 
 
 def _counted(plan: Plan, queue: str, number: int) -> Callable[[], bool]:

@@ -19,6 +19,7 @@ from cli.client import Client
 from cli.platform.leash import dies_with
 from tests.e2e.shop import build_shop, pairs, write_jsonl
 
+METRICS_TOKEN = "canary-of-the-metrics-endpoint"
 SHORT = {
     "TUNEYARD_LEASE_SECONDS": "8",
     "TUNEYARD_HEARTBEAT_SECONDS": "1",
@@ -26,6 +27,10 @@ SHORT = {
     "TUNEYARD_SWEEP_SECONDS": "1",
     "TUNEYARD_RING_AGAIN_SECONDS": "4",
     "TUNEYARD_STOP_GRACE_SECONDS": "20",
+    "TUNEYARD_WEBHOOK_SECONDS": "1",
+    "TUNEYARD_WEBHOOK_ALLOW_PRIVATE": "true",  # the endpoints of tests are on loopback
+    "TUNEYARD_LOG_FORMAT": "json",
+    "TUNEYARD_METRICS_TOKEN": METRICS_TOKEN,
 }
 
 
