@@ -26,6 +26,8 @@ from core.fleet.service import KEEPER_QUEUE, keeper_lags, live_workers
 from core.jobs import figures
 from core.jobs.types import TYPES
 from core.settings import get_settings
+from core.webhooks.deliveries import count_by_status
+from core.webhooks.status import DeliveryStatus
 
 router = APIRouter(tags=["metrics"])
 
@@ -42,6 +44,7 @@ class Figures:
         yield from _attempts(self._session)
         yield from _checkpoints(self._session)
         yield from _fleet(self._session)
+        yield from _webhooks(self._session)
 
 
 @router.get("/metrics", response_class=Response, responses=ERRORS)
@@ -121,6 +124,16 @@ def _checkpoints(session: Session) -> Iterator[Metric]:
         "Bytes of the checkpoints that are kept now.",
         value=sums.kept_bytes,
     )
+
+
+def _webhooks(session: Session) -> Iterator[Metric]:
+    kept = GaugeMetricFamily(
+        "tuneyard_webhook_deliveries", "Webhook deliveries by status.", labels=("status",)
+    )
+    found = count_by_status(session)
+    for status in DeliveryStatus:
+        kept.add_metric((status,), found.get(status, 0))
+    yield kept
 
 
 def _fleet(session: Session) -> Iterator[Metric]:

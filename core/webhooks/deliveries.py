@@ -142,6 +142,11 @@ def redeliver(session: Session, delivery: WebhookDelivery) -> WebhookDelivery:
     return again
 
 
+def count_by_status(session: Session) -> dict[str, int]:
+    query = select(WebhookDelivery.status, func.count()).group_by(WebhookDelivery.status)
+    return {status: count for status, count in session.execute(query)}
+
+
 def drop_old(session: Session) -> int:
     """Forget what was taken or given up long ago; returns how many."""
     old = delete(WebhookDelivery).where(
