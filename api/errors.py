@@ -79,20 +79,25 @@ def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
 
 
 def _place(error: RequestValidationError, one: dict[str, Any]) -> str:
-    """Where it is, as `method.supervised`. The first part of what pydantic says is where it stood
-    (body, query), which is left out; so is what stands below a number or a text: that is the name
-    of what it might have been."""
-    parts: list[str] = []
+    """Where it is, as `method.supervised`. What pydantic says begins with where it stood (body,
+    query), and names in between what a value might have been: neither is a place in the body. Only
+    the first name may be none, that of a job's type."""
+    _, *places = one["loc"]
+    found: list[str] = []
     value = error.body
-    for part in one["loc"][1:]:
-        if isinstance(value, str | int | float):
-            break
-        parts.append(str(part))
-        if isinstance(value, dict):
-            value = value.get(part, value)  # of a job the first is its type's name
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-    return ".".join(parts)
+    for number, place in enumerate(places, start=1):
+        if _holds(value, place):
+            value = value[place]
+        elif 1 < number < len(places) or not isinstance(value, dict | None):
+            continue
+        found.append(str(place))
+    return ".".join(found)
+
+
+def _holds(value: Any, place: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(place, int) and place < len(value)
+    return isinstance(value, dict) and place in value
 
 
 def _http(request: Request, error: HTTPException) -> JSONResponse:
