@@ -67,6 +67,7 @@ class Context:
         self.resume = Path(self.spec.resume) if self.spec.resume else None
         self.device = self.spec.device
         self.done_rows = {row for row, _ in self.previous_rows()}
+        self.points: dict[int, dict[str, Any]] = {}  # of the job's curves, as this attempt tells
 
     def progress(self, step: int, total: int, **figures: Any) -> None:
         """Where the work stands. Cheap: what comes too fast is dropped, but never the last step."""
@@ -78,6 +79,7 @@ class Context:
 
     def metric(self, step: int, **values: float) -> None:
         """A point of the job's curves."""
+        self.points.setdefault(step, {}).update(values)
         self.send(kind="metric", step=step, values=values)
 
     def event(self, message: str, *, level: str = "info", **data: Any) -> None:

@@ -113,7 +113,7 @@ def tuning_shape(tuning: Tuning) -> TuningShape:
         hyperparameters=hyperparameters,
         model=asked["model"],
         organization_id=job.project_id,
-        result_files=[],
+        result_files=(job.result or {}).get("result_files", []),
         seed=job.params["seed"],
         status=tuning.status,
         trained_tokens=tuning.trained_tokens,

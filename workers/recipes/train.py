@@ -18,6 +18,7 @@ from workers.ml import lora, memory, parallel
 from workers.ml.card import write_card
 from workers.ml.checkpointing import read_resolved
 from workers.ml.continuing import Start
+from workers.ml.curves import FILE_NAME, read_points, write_curves
 from workers.ml.examples import Dataset, read_dataset
 from workers.ml.healing import Thrift
 from workers.ml.loading import LoadedModel, load_base
@@ -104,6 +105,8 @@ def run(ctx) -> dict[str, Any]:
     }
     if world.leads:
         save_adapter(ctx, model, template, dataset, settings, result)
+        earlier = read_points(ctx.inputs["curves"]) if "curves" in ctx.inputs else {}
+        write_curves(ctx.out / FILE_NAME, earlier | ctx.points, steps=figures["steps"])
     return result
 
 

@@ -3,9 +3,11 @@
 Parameters left out come from the preset; what "auto" came to stands in the job's result.
 """
 
+import json
 from typing import Annotated, Literal
 
 from pydantic import Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.adapters.service import add_version, get_version
@@ -14,13 +16,16 @@ from core.databases import service as databases
 from core.databases.models import TargetDatabase
 from core.datasets import service as datasets
 from core.errors import JobFailure
+from core.files import service as files
 from core.jobs import start
 from core.jobs.lessons import memory_ceiling
-from core.jobs.models import Job
+from core.jobs.models import Job, Metric
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
 from core.jobs.types.models import GIB, require_fit
 from core.names import require_name
 
+RESULTS = "step_metrics.csv"
+"""The file of its curves, among those that a training leaves."""
 Auto = Literal["auto"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Quantization = Literal["8bit", "4bit", "none"]
@@ -111,7 +116,16 @@ def brief(session: Session, job: Job) -> Brief:
     if job.params.get("continue_from") and not start.is_checkpoint(job.params):
         version = get_version(session, job.project_id, job.params["continue_from"])
         inputs["continue_from"] = Input(version.storage_key)
-    return Brief(params, inputs)
+    return Brief(params, inputs, _curves(session, job))
+
+
+def _curves(session: Session, job: Job) -> dict[str, str]:
+    """The points that earlier attempts left, for the file of all of them."""
+    points = session.execute(
+        select(Metric.step, Metric.values).where(Metric.job_id == job.id).order_by(Metric.step)
+    )
+    lines = [json.dumps([step, values]) + "\n" for step, values in points]
+    return {"curves": "".join(lines)} if lines else {}
 
 
 def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
@@ -133,7 +147,25 @@ def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
     )
     session.refresh(version)
     outcome.result["adapter"] = version.address
+    if job.surface is not None:  # whose words it has to speak: /v1/jobs has the curves themselves
+        outcome.result["result_files"] = _result_files(session, job, outcome)
     return None
+
+
+def _result_files(session: Session, job: Job, outcome: Outcome) -> list[str]:
+    """The ids of OpenAI's `fine-tune-results`."""
+    return [
+        files.create(
+            session,
+            job.project_id,
+            filename=file.path,
+            purpose="fine-tune-results",
+            stored=file,
+            storage_key=f"{outcome.storage_key}/{file.path}",
+        ).id
+        for file in outcome.files
+        if file.path == RESULTS
+    ]
 
 
 TRAIN = JobType(
