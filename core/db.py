@@ -35,6 +35,9 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
+ROWS_A_STATEMENT = 1000
+"""SQLite takes 32,766 values in one statement."""
+
 Json = JSON().with_variant(JSONB(), "postgresql")
 
 
@@ -153,13 +156,13 @@ def upsert(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> N
 
     Two processes that write the same row at once must not make one of them fail.
     """
-    if not rows:
-        return
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(rows)
     keys = [column.name for column in table.__table__.primary_key]
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    session.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        some = rows[start : start + ROWS_A_STATEMENT]
+        statement = dialect.insert(table).values(some)
+        changed = {name: statement.excluded[name] for name in some[0] if name not in keys}
+        session.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
 
 
 def _run_after_commit(call: Callable[[], None]) -> None:
