@@ -12,6 +12,7 @@ from tests.servers import (
     s3_server,
     valkey_server,
 )
+from tests.targets import TargetServer, target_postgres
 from workers.openmp import OPENMP
 
 # As in a runner's environment, and like there before torch is imported.
@@ -36,6 +37,13 @@ def postgres_server_url() -> Iterator[str]:
 def postgres_url(postgres_server_url: str) -> str:
     """The URL of a fresh, empty PostgreSQL database."""
     return new_postgres_database(postgres_server_url)
+
+
+@pytest.fixture(scope="session")
+def target_server() -> Iterator[TargetServer]:
+    """A PostgreSQL for databases that questions are about: by network and password."""
+    with target_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -140,8 +140,12 @@ def postgres_server() -> Iterator[str]:
 
 
 @contextmanager
-def killable_postgres() -> Iterator[Server]:
-    """A PostgreSQL on a private socket that a test may end (`immediate`) and start again."""
+def killable_postgres(*, port: int | None = None, password: str = "") -> Iterator[Server]:
+    """A PostgreSQL on a private socket that a test may end (`immediate`) and start again.
+
+    With `port` it listens on that loopback port as well, where every role, and `postgres` by this
+    one, has to give its password.
+    """
     # The server refuses to run as root, and so do its tools: they run as nobody.
     user = "nobody" if os.geteuid() == 0 else None
     with _short_folder() as folder:
@@ -149,17 +153,24 @@ def killable_postgres() -> Iterator[Server]:
             shutil.chown(folder, user)
         programs = _programs_for(user, folder)
         data = folder / "data"
-        init = [str(programs / "initdb"), "--no-sync", "--auth=trust", "--username=postgres"]
-        init += ["--encoding=UTF8", "--locale=C", str(data)]
+        init = [str(programs / "initdb"), "--no-sync", "--auth-local=trust", "--username=postgres"]
+        init += ["--encoding=UTF8", "--locale=C", "--auth-host=scram-sha-256", str(data)]
+        if password:
+            (folder / "password").write_text(password)
+            init += [f"--pwfile={folder / 'password'}"]
         made = subprocess.run(init, user=user, cwd=folder, capture_output=True, text=True)
         if made.returncode:
             raise RuntimeError(f"initdb failed: {made.stderr}")
         command = [str(programs / "postgres"), "-D", str(data), "-k", str(folder)]
-        for option in ("listen_addresses=", "fsync=off", "full_page_writes=off"):
-            command += ["-c", option]
+        options = ["fsync=off", "full_page_writes=off"]
+        options += [f"listen_addresses={'127.0.0.1' if port else ''}", f"port={port or 5432}"]
         # Not synchronous_commit=off: a server that is ended must not forget what it confirmed.
-        command += ["-c", "max_connections=300"]
+        options += ["max_connections=300"]
+        for option in options:
+            command += ["-c", option]
         url = f"postgresql://postgres@/postgres?host={quote(str(folder), safe='')}"
+        if port:
+            url += f"&port={port}"
         server = Server(
             url,
             command,

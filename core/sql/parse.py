@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlglot import exp
 
+NO_SELECT = "not a SELECT"
 _LONGEST = 50_000  # characters; parsing has no clock of its own
 
 
@@ -34,7 +35,7 @@ def parse_or_say(sql: str, *, dialect: str) -> "tuple[exp.Query | None, str]":
     if len(trees) != 1:
         return None, f"{len(trees)} statements: exactly one is right"
     if not isinstance(trees[0], (exp.Query, exp.Values)):
-        return None, "not a SELECT"
+        return None, NO_SELECT
     return trees[0], ""
 
 

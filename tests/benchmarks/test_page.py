@@ -9,6 +9,7 @@ from benchmarks.accuracy.bootstrap import difference
 from benchmarks.comparison import Comparison, conclude
 from benchmarks.contest import Outcome
 from benchmarks.page import DOCS, GOALS, NOT_YET, render, results
+from benchmarks.serve.load import percentiles
 
 RUN = {
     "machine": {"cpu": "Some CPU", "cores": 2, "memory_gib": 8},
@@ -40,7 +41,7 @@ def test_the_page_and_its_plots_are_those_of_the_results():
 def test_a_goal_without_a_result_says_so():
     page, plots = render({})
     sections = page.split("\n## ")[1:]
-    assert len(sections) == len(GOALS) + 2
+    assert len(sections) == len(GOALS) + 3
     assert all(NOT_YET in section for section in sections) and not plots
 
 
@@ -87,3 +88,38 @@ def test_a_paired_difference_has_an_interval_around_it(ours, theirs, certain):
     assert gap["low"] <= gap["value"] <= gap["high"]
     assert (gap["low"] > 0) is certain
     assert difference(ours, theirs) == gap
+
+
+def test_a_load_test_is_shown_as_a_table_and_plots():
+    waits = {"p50": 1.25, "p95": 2.5, "p99": 3.75}
+    levels = [
+        {
+            "clients": clients,
+            "requests": 60,
+            "failed": 0,
+            "requests_per_second": 2.0 * clients,
+            "tokens_per_second": 50.0,
+            "seconds": waits,
+            "first_token_seconds": {"p50": 0.1, "p95": 0.2, "p99": 0.3},
+        }
+        for clients in (1, 8)
+    ]
+    rounds = {"http": [{"first": 0.012}], "engine": [{"first": 0.01}]}
+    wanted = Comparison(9, "http", "engine", "first", "ms", scale=1000, aim=1.2, lower=True)
+    figures = RUN | {
+        "model": "smollm2-135m",
+        "conditions": {"load_average": 0.5, "cores": 2},
+        "levels": levels,
+        "sql": {"requests": 40, "executes": 30, "seconds": waits, "aim": 1.0},
+        "comparisons": conclude(Outcome({}, rounds), [wanted]),
+    }
+    page, plots = render({("serve", "smollm2-135m"): figures})
+    assert "| 8 | 60 | 0 | 16.0 | 50.0 | 1.25 / 2.50 / 3.75 | 0.100 / 0.200 / 0.300 |" in page
+    assert "| smollm2-135m | http | engine | ms | 12.0 | 10.0 | **1.20** |" in page
+    assert set(plots) == {"serve-latency-smollm2-135m.svg", "serve-throughput-smollm2-135m.svg"}
+
+
+def test_a_percentile_is_what_somebody_waited():
+    assert percentiles([0.1 * n for n in range(1, 101)]) == {"p50": 5.0, "p95": 9.5, "p99": 9.9}
+    assert percentiles([3.0]) == {"p50": 3.0, "p95": 3.0, "p99": 3.0}
+    assert percentiles([]) is None

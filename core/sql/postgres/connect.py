@@ -13,6 +13,13 @@ from psycopg.conninfo import make_conninfo
 CONNECT_SECONDS = 10
 # Parts of what libpq says of a connection that it did not get: (kind, what we say).
 REASONS = (
+    ("connection refused", "away", "nothing listens there"),
+    ("timeout expired", "away", f"no answer within {CONNECT_SECONDS} s"),
+    ("too many", "away", "it has no connection left"),
+    ("connection slots", "away", "it has no connection left"),
+    ("is starting up", "away", "it is starting"),
+    ("is shutting down", "away", "it is shutting down"),
+    ("recovery mode", "away", "it is starting"),
     ("password authentication failed", "refused", "the user or the password is not right"),
     ("no pg_hba.conf entry", "refused", "the server lets this user in from elsewhere only"),
     (
@@ -24,16 +31,9 @@ REASONS = (
     ("is not permitted to log in", "refused", "the role may not log in"),
     ("permission denied for database", "refused", "the role may not connect to the database"),
     ('database "', "refused", "there is no database of that name"),
-    ('role "', "refused", "there is no role of that name"),
     ("does not support ssl", "refused", "the server has no TLS"),
     ("invalid response", "refused", "what answers there is no PostgreSQL"),
-    ("connection refused", "away", "nothing listens there"),
-    ("timeout expired", "away", f"no answer within {CONNECT_SECONDS} s"),
-    ("too many", "away", "it has no connection left"),
-    ("connection slots", "away", "it has no connection left"),
-    ("starting up", "away", "it is starting"),
-    ("shutting down", "away", "it is shutting down"),
-    ("recovery", "away", "it is starting"),
+    ("expected authentication request", "refused", "what answers there is no PostgreSQL"),
 )
 
 

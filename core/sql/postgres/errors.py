@@ -10,7 +10,7 @@ _CLASSES = (
     ("42702", "unknown_column"),  # ambiguous
     ("42P10", "unknown_column"),  # ORDER BY 7
     ("42601", "syntax"),
-    ("42P02", "syntax"),  # a parameter, $1
+    ("08P01", "syntax"),  # a parameter, $1
     ("57014", "timeout"),
     ("55P03", "timeout"),  # waited for a lock
     ("25006", "forbidden"),  # to write

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from core.sql.errors import SqlError
 from core.sql.functions import POSTGRES_FUNCTIONS
-from core.sql.parse import parse_or_say
+from core.sql.parse import NO_SELECT, parse_or_say
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -58,6 +58,8 @@ def vet(sql: str) -> str | SqlError:
         return _forbidden("several statements: exactly one is allowed")
     text = _joined(sql, tokens)
     tree, reason = parse_or_say(text, dialect="postgres")
+    if tree is None and (first, reason) == ("with", NO_SELECT):
+        return _forbidden("WITH before anything but a SELECT is not allowed: only reading is")
     if tree is None:
         return SqlError("syntax", f"this can't be read as one query of PostgreSQL: {reason}")
     return _refusal(tree, tokens, sql) or text

@@ -52,7 +52,7 @@ class PostgresRunner(Runner):
                 continue
             if "lost" not in reply:
                 return reply
-        self._end_process()
+            self._end_process()
         self._ready()
         raise Died(0)
 

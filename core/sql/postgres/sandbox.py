@@ -86,7 +86,7 @@ class Session:
 
     def _error(self, result: "pq.abc.PGresult") -> dict:
         sqlstate = result.error_field(pq.DiagnosticField.SQLSTATE) or b""
-        if self.connection.status == pq.ConnStatus.BAD or sqlstate.startswith((b"57P", b"08")):
+        if self.connection.status == pq.ConnStatus.BAD or sqlstate.startswith(b"57P"):
             return self._lost()
         if not sqlstate:  # libpq's own: it had no memory for the result
             raise MemoryError

@@ -7,6 +7,18 @@ from core.jobs.records import Report
 from tests.core.jobs.jobs import add_job
 
 
+def test_a_report_of_very_many_rows_is_written_whole(database: Database, project_id: str) -> None:
+    """SQLite takes 32,766 values in one statement."""
+    count = 12_000
+    with database.transaction() as session:
+        job_id = add_job(session, project_id).id
+        claim = service.claim(session, job_id, "gpu0@test")
+        report = Report(rows={row: {"n": row} for row in range(count)})
+        records.write_report(session, claim, report, log_seq=0)
+    with database.reading() as session:
+        assert [row for row, _ in records.done_rows(session, job_id)] == list(range(count))
+
+
 def test_a_step_told_of_in_two_reports_keeps_both_its_losses(
     database: Database, project_id: str
 ) -> None:
