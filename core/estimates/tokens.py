@@ -19,7 +19,7 @@ from core.basemodels.store import ModelStore
 from core.basemodels.tokenizer import FileTokenizer, load_tokenizer
 from core.datasets.models import Dataset
 from core.datasets.store import read_examples
-from core.errors import InvalidInput, JobFailure, NotFound
+from core.errors import InvalidInput, JobFailure, TuneyardError
 from core.estimates.measured import Measured
 from core.settings import get_settings
 from core.storage import get_storage
@@ -130,7 +130,7 @@ def from_statistics(
 def _tokenizer(name: str) -> FileTokenizer | None:
     try:
         return load_tokenizer(ModelStore(get_settings().model_dir).path(name))
-    except (ImportError, OSError, KeyError, ValueError, NotFound):
+    except (ImportError, OSError, KeyError, ValueError, TuneyardError):
         return None
 
 
