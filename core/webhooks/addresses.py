@@ -14,8 +14,13 @@ from core.errors import InvalidInput
 
 URL = re.compile(r"https?://[!-~]{1,2000}")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Where clouds tell a machine its credentials. The others are not public addresses anyway.
-METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
+# Not for everybody, by IANA's registries; which of these `ipaddress` knows depends on its version.
+SPECIAL = [
+    ipaddress.ip_network(name)
+    for name in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "2001::/23", "5f00::/16")
+]
+# Where a cloud tells a machine its credentials; those of the others are not public anyway.
+METADATA = ipaddress.ip_address("168.63.129.16")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -78,10 +83,11 @@ def is_public(address: str) -> bool:
         inner = _within(ip)
         if inner is not None:
             return is_public(str(inner))
-        if ip.is_site_local or ip.teredo is not None:
+        if ip.is_site_local:
             return False
     odd = ip.is_private or ip.is_multicast or ip.is_reserved or ip.is_unspecified
-    return ip.is_global and not odd and ip not in METADATA
+    special = ip == METADATA or any(ip in network for network in SPECIAL)
+    return ip.is_global and not odd and not special
 
 
 def _within(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
