@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from core.errors import JobFailure
+
 TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
 
@@ -44,11 +46,7 @@ class FileTokenizer:
         if tokenize or self._render is None:
             raise ValueError("only the text of a template that the model has can be rendered")
         return self._render(
-            messages=messages,
-            tools=None,
-            documents=None,
-            add_generation_prompt=add_generation_prompt,
-            **self._special,
+            messages=messages, add_generation_prompt=add_generation_prompt, **self._special
         )
 
     @property
@@ -81,7 +79,7 @@ def _read_template(directory: Path, config: dict[str, Any]) -> str | None:
     return found
 
 
-def _compile(template: str) -> Callable[..., str]:
+def _compile(source: str) -> Callable[..., str]:
     """As transformers compiles one: same trimming, same helpers."""
     from jinja2.exceptions import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -96,4 +94,13 @@ def _compile(template: str) -> Callable[..., str]:
         value, **{"ensure_ascii": False, **how}
     )
     environment.globals["raise_exception"] = refuse
-    return environment.from_string(template).render
+    template = environment.from_string(source)
+
+    def render(**given: Any) -> str:
+        try:
+            return template.render(tools=None, documents=None, **given)
+        except TemplateError as error:
+            message = f"the base model's chat template does not take such messages: {error}"
+            raise JobFailure("data", message) from error
+
+    return render

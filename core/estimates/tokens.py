@@ -10,7 +10,8 @@ Knows no worker.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,19 @@ class TokenCount:
     examples: Sequence[Example] = ()
     computed: int | None = None
     """What an earlier training computed in an epoch, if that is what is known."""
-    _shared: list[tuple[int, int]] = field(default_factory=list)
 
     def computed_per_epoch(self, micro_batch: int, *, share_prefix: bool) -> int:
         """Tokens that go through the layers in an epoch: what the examples of a group begin with
         is computed once for the group."""
         if not self.examples or not share_prefix:
             return self.computed or self.per_epoch
-        if not self._shared:
-            self._shared.extend((len(one), common_prefix(one)) for one in families(self.examples))
         saved = sum((n - -(-n // micro_batch)) * prefix for n, prefix in self._shared)
         return self.per_epoch - round(saved * self.rows / len(self.examples))
+
+    @cached_property
+    def _shared(self) -> list[tuple[int, int]]:
+        """Of each family its examples and the length of what they begin with."""
+        return [(len(one), common_prefix(one)) for one in families(self.examples)]
 
     @property
     def longest(self) -> int | None:
