@@ -1,6 +1,7 @@
 """Registering a PostgreSQL database by its DSN, reading it anew, asking it; its secret stays."""
 
 import logging
+import uuid
 
 import pytest
 from fastapi.testclient import TestClient

@@ -28,9 +28,11 @@ CREATE TABLE parts (id int, at date) PARTITION BY RANGE (at);
 CREATE TABLE parts_2024 PARTITION OF parts FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
 INSERT INTO regions VALUES (1, 'North'), (2, 'South'), (3, '华东');
 INSERT INTO customers VALUES
-    (1, 'Ann', 'gold', 1, '2024-01-05', '\\x00ff', '{a,b}'), (2, 'Bo', 'silver', 1, '2024-02-01'),
-    (3, '李雷', 'gold', 3, '2024-02-01'), (4, '韩梅梅', 'none', 3, '2024-03-09'),
-    (5, 'O''Neil', 'silver', 2, NULL);
+    (1, 'Ann', 'gold', 1, '2024-01-05', '\\x00ff', '{a,b}'),
+    (2, 'Bo', 'silver', 1, '2024-02-01', NULL, NULL),
+    (3, '李雷', 'gold', 3, '2024-02-01', NULL, NULL),
+    (4, '韩梅梅', 'none', 3, '2024-03-09', NULL, NULL),
+    (5, 'O''Neil', 'silver', 2, NULL, NULL, NULL);
 INSERT INTO "订单" VALUES
     (1, 1, '已付款', 10.5, '2024-01-05 10:00+00', true), (2, 1, '待付款', 20, NULL, false),
     (3, 3, '已付款', 30.25, NULL, false), (4, 4, '已付款', 0.1, NULL, NULL),

@@ -141,6 +141,8 @@ def test_all_but_one_reading_query_over_listed_functions_is_forbidden(sql):
         ("SELECT (name FROM t", "syntax"),
         ("SELECT 'open", "syntax"),
         ("SELECT $$ open", "syntax"),
+        # To the server `a$$` is a name: what stands behind it is no quote.
+        ("SELECT a$$ , pg_sleep(10) , $$ FROM t", "syntax"),
         ("SELECT a\x00b", "syntax"),
         ("SELECT " + "(" * 5000 + "1" + ")" * 5000, "syntax"),
         ("SELECT repeat('x', 1000000000)", "memory"),
@@ -161,8 +163,8 @@ def test_other_refusals_have_the_class_of_their_cause(sql, klass):
         ("SELECT 1 /* /* nested */ pg_sleep */ , 2;", "SELECT 1 , 2"),
         ("SELECT 1 -- x\n, 2", "SELECT 1 , 2"),
         ("SELECT a\u00a0, b FROM t", "SELECT a , b FROM t"),
-        # To the server `a$$` is a name, to the tokenizer a name and a quote.
-        ("SELECT a$$ , pg_sleep(10) , $$ FROM t", "SELECT a $$ , pg_sleep(10) , $$ FROM t"),
+        # What touches a quote may be its prefix: E'…', U&"…".
+        ('SELECT a"b" FROM t', 'SELECT a "b" FROM t'),
         ("SELECT 1 AS \"a;b\", 'x'", "SELECT 1 AS \"a;b\", 'x'"),
     ],
 )
