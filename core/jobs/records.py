@@ -20,7 +20,7 @@ from core.redaction import redact
 from core.storage import StoredFile
 
 MAX_LOG_CHUNKS = 500
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 100
 # What an attempt has saved, the next one need not do: those that bring nothing are counted anew.
 BROUGHT_SOMETHING = {"barren_attempts": 0, "retries": 0}
 
