@@ -59,7 +59,7 @@ def _servers_of(session: Session, address: str) -> Iterator[Job]:
             Job.status.in_((JobStatus.RUNNING, JobStatus.QUEUED, JobStatus.PAUSED)),
         )
     )
-    for job, outcome in jobs.tuples():
+    for job, outcome in jobs:
         if job.status == JobStatus.PAUSED and outcome != YIELDED:
             continue
         try:

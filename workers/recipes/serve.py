@@ -86,7 +86,7 @@ def serve(ctx, server: Server) -> str:
     while server.taken and time.monotonic() < deadline:
         server.turn(taking=False)
     server.give_up(STOPPING)
-    report.write_down(server)
+    report.at_the_end(server)
     return reason
 
 
@@ -111,17 +111,27 @@ class Report:
         self._said_at = self._written_at = float("-inf")
 
     def now(self, server: Server) -> None:
-        done, now = server.talks.done, time.monotonic()
-        over = done.requests + done.failed
-        state = over, over + server.taken
-        if state == self._said or now - self._said_at < REPORT_SECONDS:
+        now = time.monotonic()
+        if self._state(server) == self._said or now - self._said_at < REPORT_SECONDS:
             return
-        self._said, self._said_at = state, now
-        self._ctx.progress(*state, **asdict(done))
+        self._say(server)
         if now - self._written_at > ROW_SECONDS:
-            self.write_down(server)
+            self._write(server)
 
-    def write_down(self, server: Server) -> None:
+    def at_the_end(self, server: Server) -> None:
+        self._say(server)
+        self._write(server)
+
+    def _state(self, server: Server) -> tuple[int, int]:
+        """Requests that are over, of those that were taken."""
+        over = server.talks.done.requests + server.talks.done.failed
+        return over, over + server.taken
+
+    def _say(self, server: Server) -> None:
+        self._said, self._said_at = self._state(server), time.monotonic()
+        self._ctx.progress(*self._said, **asdict(server.talks.done))
+
+    def _write(self, server: Server) -> None:
         """A row says that an attempt has brought something."""
         if server.talks.done != Done():
             self._written_at = time.monotonic()

@@ -1,0 +1,37 @@
+"""What is written is read again as it was, in any script."""
+
+import pytest
+
+from core.serving import wire
+from core.serving.wire import Chat, End, Failed, Request, Sql, Taken, Text, Usage
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Chat([{"role": "system", "content": "简短。"}, {"role": "user", "content": "你好"}]),
+        Sql("有多少客户？", schema_text="客户(编号)", dialect="sqlite"),
+        Sql("How many?"),
+    ],
+)
+def test_a_request_is_read_as_it_was_written(prompt):
+    request = Request(prompt, 7, temperature=0.5, seed=-3, n=2, stop=("\n\n", "结束"), stream=True)
+    assert wire.read_request(wire.write_request(request, "projects/p/a")) == (
+        request,
+        "projects/p/a",
+    )
+    assert wire.read_request(wire.write_request(request, None)) == (request, None)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Taken("server_1"),
+        Text(1, "你"),
+        End(0, "", "length"),
+        Usage(3, 4),
+        Failed("request", "invalid_messages", "no"),
+    ],
+)
+def test_an_event_is_read_as_it_was_written(event):
+    assert wire.read_event(wire.write_event(event)) == event

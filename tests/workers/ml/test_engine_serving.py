@@ -1,0 +1,129 @@
+"""What comes while others are answered joins them at once; what is cancelled costs no step more."""
+
+import pytest
+import torch
+
+from tests.tiny_model import build_tiny_model
+from workers.ml.cache import RowCache
+from workers.ml.engine import Engine
+from workers.ml.generation import Request
+from workers.ml.loading import load_base
+from workers.ml.sampling import Sampling
+
+QUESTIONS = [f"What is the total of all sales for customer {n}?" * (1 + n % 3) for n in range(9)]
+NEW = 24
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return load_base(build_tiny_model(tmp_path_factory.mktemp("tiny")), precision="fp32")
+
+
+@pytest.fixture
+def engine(tiny):
+    engine = Engine(tiny)
+    engine.endings.tokens = set()  # answers end at their limits
+    return engine
+
+
+@pytest.fixture(scope="module")
+def expected(tiny):
+    """What each says alone."""
+    answers = {}
+    for request in requests(tiny):
+        engine = Engine(tiny)
+        engine.endings.tokens = set()
+        [done] = engine.generate([request])
+        answers[done.id] = done.token_ids
+    return answers
+
+
+def requests(tiny, **sampling):
+    sampling = Sampling(**{"max_new_tokens": NEW, **sampling})
+    prompts = [tiny.tokenizer(question).input_ids for question in QUESTIONS]
+    return [Request(i, ids, sampling) for i, ids in enumerate(prompts)]
+
+
+def finish(engine):
+    return {done.id: done.token_ids for done in engine.run()}
+
+
+def test_requests_that_come_one_by_one_are_answered_together(tiny, engine, expected):
+    """Shorter and longer ones, each a step behind the one before."""
+    found = {}
+    for number, request in enumerate(requests(tiny), start=1):
+        engine.submit(request)
+        found |= {done.id: done.token_ids for done in engine.step()}
+        assert len(list(engine.unfinished())) == number - len(found)
+    assert found | finish(engine) == expected
+
+
+def test_places_that_grow_are_copied_seldom(tiny, engine, monkeypatch):
+    grown = []
+    grow = RowCache.grow
+    monkeypatch.setattr(RowCache, "grow", lambda *a, **o: grown.append(o["rows"]) or grow(*a, **o))
+    for request in requests(tiny):
+        engine.submit(request)
+        engine.step()
+    assert grown == sorted(set(grown))
+    assert len(grown) <= 5, "rows double, and the length has two strides to go"
+
+
+def test_places_do_not_grow_beyond_the_memory_and_who_waits_is_answered_later(
+    tiny, engine, expected, monkeypatch
+):
+    monkeypatch.setattr("workers.ml.engine.rows_that_fit", lambda *a, **o: 3)
+    most = 0
+    found = {}
+    for request in requests(tiny):
+        engine.submit(request)
+        found |= {done.id: done.token_ids for done in engine.step()}
+        most = max(most, len(list(engine.unfinished())))
+    assert most == 3
+    assert found | finish(engine) == expected
+
+
+def test_grown_places_hold_what_they_held():
+    cache = RowCache(rows=2, length=3)
+    cache.aim_at(torch.arange(6))
+    cache.update(torch.randn(1, 1, 6, 4), torch.randn(1, 1, 6, 4), 0)
+    before = cache.keys[0].clone(), cache.values[0].clone()
+    copied = cache.grow(rows=5, length=8, used=2, filled=2)
+    for old, new in zip(before, (cache.keys[0], cache.values[0]), strict=True):
+        assert new.shape == (5, 8, 1, 4)
+        assert torch.equal(new[:2, :2], old[:, :2])
+    assert copied == 2 * (2 * 2 * 4) * 4
+
+
+def test_a_cancelled_request_leaves_at_once_and_the_others_do_not_notice(tiny, engine, expected):
+    asked = requests(tiny)
+    for request in asked[:4]:
+        engine.submit(request)
+    for _ in range(3):
+        engine.step()
+    for request in asked[4:]:
+        engine.submit(request)
+    for gone in (1, 3, 6):
+        engine.cancel(gone)
+    assert {one.id for one in engine.unfinished()} == {0, 2}
+    assert finish(engine) == {n: ids for n, ids in expected.items() if n not in (1, 3, 6)}
+
+
+def test_all_answers_of_a_cancelled_request_go(tiny, engine):
+    asked = requests(tiny, temperature=1.0, n=3)
+    for request in asked[:2]:
+        engine.submit(request)
+    engine.step()
+    engine.cancel(0)
+    assert {(one.id, one.index) for one in engine.unfinished()} == {(1, 0), (1, 1), (1, 2)}
+    engine.cancel(1)
+    assert not engine.busy
+
+
+def test_what_is_unfinished_grows_by_each_step_s_tokens(tiny, engine, expected):
+    engine.drafting_rows = 0
+    engine.submit(requests(tiny)[0])
+    for count in range(1, 6):
+        engine.step()
+        [one] = engine.unfinished()
+        assert one.token_ids == expected[0][:count]
