@@ -56,8 +56,13 @@ demo-short: setup
 up: setup
 	@exec $(BIN)/tuneyard up $(ARGS)
 
+# On all cores; but whole platforms, whose leases are short, one after the other.
+QUICK := not slow and not chaos and not gpu
+PLATFORMS := tests/e2e tests/faults
+
 test: setup
-	@$(BIN)/python -m pytest -m "not slow and not chaos and not gpu"
+	@$(BIN)/python -m pytest -n logical --dist loadfile -m "$(QUICK)" $(PLATFORMS:%=--ignore=%)
+	@$(BIN)/python -m pytest -m "$(QUICK)" $(PLATFORMS)
 
 # What is guarded because it needs a CUDA device; where there is none, each test says so.
 gpu-check: setup

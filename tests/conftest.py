@@ -18,6 +18,8 @@ from workers.openmp import OPENMP
 # As in a runner's environment, and like there before torch is imported.
 for name, value in OPENMP.items():
     os.environ.setdefault(name, value)
+# The tests' models are tiny: two threads take longer than one, and a second process has a core too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

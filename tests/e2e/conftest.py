@@ -27,6 +27,7 @@ SHORT = {
     "TUNEYARD_SWEEP_SECONDS": "1",
     "TUNEYARD_RING_AGAIN_SECONDS": "4",
     "TUNEYARD_STOP_GRACE_SECONDS": "20",
+    "TUNEYARD_THREADS": "1",
     "TUNEYARD_WEBHOOK_SECONDS": "1",
     "TUNEYARD_WEBHOOK_ALLOW_PRIVATE": "true",  # the endpoints of tests are on loopback
     "TUNEYARD_LOG_FORMAT": "json",
