@@ -24,12 +24,11 @@ class Tokens:
 
 
 class FileTokenizer:
-    """Raises ImportError where `tokenizers` or Jinja is missing, OSError without the files."""
+    """Raises ImportError where `tokenizers` or Jinja is missing, OSError without the files,
+    ValueError where they are no tokenizer's."""
 
     def __init__(self, directory: Path) -> None:
-        from tokenizers import Tokenizer  # slow to import, and the API may lack it
-
-        self._tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
+        self._tokenizer = _read_tokenizer(directory / TOKENIZER)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
@@ -64,6 +63,16 @@ class FileTokenizer:
 def load_tokenizer(directory: Path) -> FileTokenizer:
     """Kept: reading one takes most of a second."""
     return FileTokenizer(directory)
+
+
+def _read_tokenizer(path: Path) -> Any:
+    from tokenizers import Tokenizer  # slow to import, and the API may lack it
+
+    text = path.read_text(encoding="utf-8")
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing more special
+        raise ValueError(f"{path.name} is no tokenizer: {error}") from error
 
 
 def _content(token: str | dict[str, Any]) -> str:

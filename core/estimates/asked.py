@@ -12,6 +12,7 @@ from core.databases import service as databases
 from core.databases.models import TargetDatabase
 from core.datasets import service as datasets
 from core.datasets.models import Dataset
+from core.datasets.store import read_info
 from core.errors import InvalidInput, JobFailure, WrongState
 from core.estimates import measured, tokens
 from core.estimates.measured import Measured
@@ -80,7 +81,8 @@ def read(session: Session, project_id: str, params: TrainParams) -> Asked:
 
 def _ready(session: Session, project_id: str, reference: str) -> Dataset:
     dataset = datasets.find(session, project_id, reference)
-    if datasets.require_usable(dataset) is not None:
+    datasets.require_usable(dataset)
+    if dataset.status != datasets.READY:
         raise WrongState(
             f"The dataset '{dataset.name}' is still being prepared (job {dataset.job_id}); ask "
             "again when it is ready.",
@@ -92,7 +94,8 @@ def _ready(session: Session, project_id: str, reference: str) -> Dataset:
 
 
 def _template(session: Session, dataset: Dataset, settings: TrainSettings) -> PromptTemplate:
-    shown = {"schema_text": None, "dialect": None}
+    info = read_info(tokens.folder_of(dataset))
+    shown = {name: info.get(name) for name in ("schema_text", "dialect")}
     if dataset.database_id is not None:
         database = session.get_one(TargetDatabase, dataset.database_id)
         shown |= databases.prompt_params(database)

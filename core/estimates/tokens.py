@@ -139,7 +139,7 @@ def _tokenizer(name: str) -> FileTokenizer | None:
 
 def _sample(dataset: Dataset) -> list[dict[str, Any]]:
     """All rows of `train`, or COUNTED_ROWS of them."""
-    folder = _folder(dataset)
+    folder = folder_of(dataset)
     total = dataset.splits["train"]
     if total <= COUNTED_ROWS:
         return read_examples(folder, "train", limit=total)
@@ -150,6 +150,7 @@ def _sample(dataset: Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def _folder(dataset: Dataset) -> Path:
+def folder_of(dataset: Dataset) -> Path:
+    """Where its prepared rows are, on this machine."""
     cached = get_settings().data_dir / "cache" / dataset.id
     return get_storage().fetch(dataset.storage_key, cached)

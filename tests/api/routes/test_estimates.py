@@ -1,5 +1,7 @@
 """What a training would cost, over HTTP; that the figures are right is shown in core."""
 
+from pathlib import Path
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -7,6 +9,7 @@ from core.accounts.service import ensure_project
 from core.datasets.models import Dataset
 from core.db import get_database
 from core.jobs.models import Attempt
+from core.storage import get_storage
 from tests.api.belongings import own_one_of_each
 from tests.core.jobs.jobs import add_job, add_worker
 
@@ -32,7 +35,10 @@ RESULT = {
 
 
 @pytest.fixture(autouse=True)
-def ids(client: TestClient) -> dict[str, str]:
+def ids(client: TestClient, tmp_path: Path) -> dict[str, str]:
+    """A dataset of 100 rows, of which the API knows no more than its description."""
+    (tmp_path / "info").write_text('{"kind": "sql", "dialect": "sqlite"}')
+    get_storage().put(tmp_path / "info", "s/dataset.json")
     with get_database().transaction() as session:
         ids = own_one_of_each(session, ensure_project(session, "ours"))
         session.get_one(Dataset, "ds_1").splits = {"train": 100, "validation": 10}
