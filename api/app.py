@@ -75,8 +75,8 @@ def create_app() -> FastAPI:
     install_error_handlers(app)
     app.add_exception_handler(Replay, replayed)
     app.add_middleware(Gate)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
+    for resource in (health, metrics):
+        app.include_router(resource.router)
     for resource in RESOURCES:
         app.include_router(
             resource.router,
@@ -84,7 +84,9 @@ def create_app() -> FastAPI:
             responses=ERRORS,
             dependencies=[Depends(get_principal)],
         )
-    install_document(app, [resource.router for resource in RESOURCES])
+    app.state.routers = [("", health.router), ("", metrics.router)]
+    app.state.routers += [("/v1", resource.router) for resource in RESOURCES]
+    install_document(app)
     return app
 
 

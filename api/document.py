@@ -89,20 +89,23 @@ EXAMPLES: dict[str, Json] = {
 }
 
 
-def install_document(app: FastAPI, routers: list[APIRouter]) -> None:
-    """Let the application answer with the completed document; it is made once."""
+def install_document(app: FastAPI) -> None:
+    """Let the application answer with the completed document; it is made once.
+
+    `app.state.routers` has its routers with their prefixes: it does not tell what it includes.
+    """
 
     def document() -> Json:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(app, routers)
+            app.openapi_schema = _complete(app)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _complete(app: FastAPI, routers: list[APIRouter]) -> Json:
+def _complete(app: FastAPI) -> Json:
     made = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-    scopes = dict(_scopes(routers))
+    scopes = dict(_scopes(app.state.routers))
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
             _complete_operation(operation, scopes.get((method.upper(), path)))
@@ -137,14 +140,14 @@ def _show_requests(operation: Json, bodies: Json) -> None:
         content["examples"] = {name: {"value": body} for name, body in bodies.items()}
 
 
-def _scopes(routers: list[APIRouter]) -> Iterator[tuple[tuple[str, str], str]]:
+def _scopes(routers: list[tuple[str, APIRouter]]) -> Iterator[tuple[tuple[str, str], str]]:
     """By method and path: the largest scope that an endpoint asks for."""
-    for router in routers:
+    for prefix, router in routers:
         for route in router.routes:
             if isinstance(route, APIRoute):
                 asked = [SCOPE_OF[call] for call in _calls(route.dependant) if call in SCOPE_OF]
                 for method in route.methods if asked else ():
-                    yield (method, f"/v1{route.path_format}"), max(asked, key=_RANK.index)
+                    yield (method, prefix + route.path_format), max(asked, key=_RANK.index)
 
 
 _RANK = list(SCOPE_OF.values())

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from core import errors
 
@@ -104,7 +105,23 @@ def _http(request: Request, error: HTTPException) -> JSONResponse:
     kind = "invalid_request_error" if error.status_code < 500 else "server_error"
     message = f"{request.method} {request.url.path}: {error.detail}"
     body = error_body(message, kind, param=None, code=None)
-    return JSONResponse(body, error.status_code, headers=error.headers)
+    headers = {"Allow": _methods(request)} if error.status_code == 405 else error.headers
+    return JSONResponse(body, error.status_code, headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """All that the path takes: a route of ours takes one, and knows of no other."""
+    path = request.url.path
+    places = [(path, request.app)]
+    places += [(path.removeprefix(prefix), it) for prefix, it in request.app.state.routers]
+    found = {
+        method
+        for place, router in places
+        for route in router.routes
+        if isinstance(route, Route) and route.path_regex.match(place)
+        for method in route.methods or ()
+    }
+    return ", ".join(sorted(found))
 
 
 def _database_away(request: Request, error: OperationalError) -> JSONResponse:

@@ -27,7 +27,7 @@ async def live() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/ready")
+@router.get("/ready", responses={503: {"description": "A part is away; the body says which."}})
 async def ready() -> JSONResponse:
     """200 when database, broker and storage answer within seconds and the keeper does its work;
     which workers live is told beside it."""
