@@ -21,6 +21,7 @@ from core.ids import new_id
 from tests.api.belongings import own_one_of_each
 from tests.api.conftest import make_key
 from tests.api.document import v1_routes
+from tests.core.jobs.jobs import add_job
 from tests.e2e.shop import build_shop
 
 LINE = b'{"question": "How many?", "sql": "SELECT 1"}\n'
@@ -144,24 +145,23 @@ def rollback(client: TestClient, folder: Path) -> Pair:
     """Of two aliases that were moved once each since they were made."""
     names = [new_id("alias").replace("_", "-") for _ in range(2)]
     with get_database().transaction() as session:
-        versions = [
-            add_version(
-                session,
-                ensure_project(session, "default").id,
-                "theirs",
-                base_model="tiny",
-                dataset_id="ds_1",
-                job_id="job_1",
-                storage_key="v",
-                bytes=1,
-                settings={},
-                metrics={},
-            )
-            for _ in range(2)
-        ]
+        project_id = ensure_project(session, "default").id
+        newer = add_version(
+            session,
+            project_id,
+            "theirs",
+            base_model="tiny",
+            dataset_id="ds_1",
+            job_id=add_job(session, project_id, status="succeeded").id,
+            storage_key="v",
+            bytes=1,
+            settings={},
+            metrics={},
+        )
+        older = newer.adapter.versions[0]
         for name in names:
-            for version in versions:
-                move(session, version.adapter, name, version)
+            for version in (older, newer):
+                move(session, newer.adapter, name, version)
     first, other = (Request(f"/v1/adapters/theirs/aliases/{name}/rollback") for name in names)
     return first, other
 
