@@ -68,7 +68,7 @@ def _unreached(address: Address, *, kind: str, reason: str) -> TuneyardError:
         message = f"The database {address.place} does not answer: {reason}."
         return Unavailable(message, code=AWAY)
     message = (
-        f"The database {address.place} lets '{address.user}' not in: {reason}. Mend that there, or "
-        "give the database its new DSN (POST /v1/databases/{id}/refresh)."
+        f"The database {address.place} does not let '{address.user}' in: {reason}. Mend that "
+        "there, or refresh the database with the right DSN."
     )
     return WrongState(message, code=REFUSED)
