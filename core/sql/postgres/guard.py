@@ -35,6 +35,8 @@ _SYNTAX_WORDS = """
 """
 SYNTAX = frozenset(_SYNTAX_WORDS.split())
 """Words of the language that may stand before a bracket and call nothing."""
+FIELDS = ("key", "value", "*")
+"""Of what json_each() and its like bring; no functions are called so."""
 SYSTEM = re.compile(r"pg_\w*|information_schema", re.IGNORECASE)
 _QUOTES = ("'", '"', "$")
 _WORD = re.compile(r"[^\W\d][\w$]*")
@@ -92,7 +94,8 @@ def _joined(sql: str, tokens: "list[Token]") -> str:
 
 
 def _refusal(tree: "exp.Query", tokens: "list[Token]", sql: str) -> SqlError | None:
-    return _deeds(tree) or _tables(tree) or _calls(tree, tokens, sql) or _sizes(tree)
+    found = _deeds(tree) or _tables(tree) or _sizes(tree)
+    return found or _calls(tree, tokens, sql) or _fields(tokens)
 
 
 def _deeds(tree: "exp.Query") -> SqlError | None:
@@ -137,6 +140,19 @@ def _calls(tree: "exp.Query", tokens: "list[Token]", sql: str) -> SqlError | Non
         named[name] -= 1
         if qualified or named[name] < 0:
             return _forbidden(f"function {name} is not allowed in a query")
+    return None
+
+
+def _fields(tokens: "list[Token]") -> SqlError | None:
+    """`(x).name` may be a call of `name` as well as a field of x."""
+    for place in range(1, len(tokens) - 1):
+        before = tokens[place - 1].token_type.name
+        if not _is(tokens[place], "DOT") or before not in ("R_PAREN", "R_BRACKET"):
+            continue
+        name = tokens[place + 1].text
+        goes_on = place + 2 < len(tokens) and _is(tokens[place + 2], "DOT")
+        if name.lower() not in FIELDS or goes_on:
+            return _forbidden(f"field {name} of an expression is not allowed in a query")
     return None
 
 
