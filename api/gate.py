@@ -135,7 +135,7 @@ class Gate:
     def _tell(self, passage: Passage, seconds: float) -> None:
         code = passage.code or 499  # the caller went away before there was an answer
         count_request(passage.scope, code, seconds)
-        method, path = passage.scope["method"], passage.path
+        method, path = passage.scope["method"], _printable(passage.path)
         data = {"method": method, "path": path, "status": code, "seconds": round(seconds, 4)}
         log.info("%s %s %d %.3f s", method, path, code, seconds, extra={"data": data})
 
@@ -145,3 +145,8 @@ class Gate:
         principal = await run_in_threadpool(principal_of, header)
         passage.scope.setdefault("state", {})["principal"] = principal
         note(project=principal.project_id)
+
+
+def _printable(path: str) -> str:
+    """With what is not printable escaped: a line break in a path must not make a line of a log."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in path)

@@ -76,6 +76,16 @@ def test_an_odd_content_length_is_no_500(client: TestClient, length: str) -> Non
     assert answer.status_code in (400, 413)
 
 
+def test_a_line_break_in_a_path_makes_no_line_of_the_log(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="api.access")
+    client.get("/v1/jobs/作业%0A2026-01-01%20INFO%20forged%ED%A0%80")
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "api.access"]
+    assert "作业\\n2026-01-01 INFO forged" in line
+    assert "\n" not in line
+
+
 def test_every_answer_bears_an_id_and_safe_headers(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

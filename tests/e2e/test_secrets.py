@@ -42,8 +42,11 @@ def secrets(platform: Platform, shop: dict[str, Any], hook: Receiver) -> dict[st
         "Flower's password": platform.connection["flower_password"],
         "the token of /metrics": METRICS_TOKEN,
     }
-    for secret in (key, endpoint["signing_secret"], DSN, METRICS_TOKEN):
+    for secret in (key, endpoint["signing_secret"], DSN):
         send_everywhere(platform, key, secret)
+    # It has no shape of its own: it is known as a secret where it belongs alone.
+    bearer = {"authorization": f"Bearer {METRICS_TOKEN}"}
+    assert httpx.get(f"{platform.connection['base_url']}/metrics", headers=bearer).is_success
     fail_a_training(platform)
     assert hook.arrived.acquire(timeout=60), "the failure is told, and answered by 500"
     return found
