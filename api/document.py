@@ -129,7 +129,9 @@ def _complete_operation(operation: Json, scope: str | None) -> None:
             headers["Retry-After"] = RETRY_AFTER
         if takes_key and status.startswith("2"):
             headers["idempotent-replayed"] = REPLAYED
-        if status in EXAMPLES:  # in JSON, whatever the operation's own content is
+        contents = response.get("content", {}).values()
+        if any(content.get("schema") == ERROR_SCHEMA for content in contents):
+            # In JSON, whatever the operation's own content is.
             shown = {"schema": ERROR_SCHEMA, "example": EXAMPLES[status]}
             response["content"] = {"application/json": shown}
 
