@@ -6,7 +6,7 @@ Knows how results are laid out, and no benchmark. A goal without a result says s
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from benchmarks import record
 from benchmarks.accuracy import table as accuracy
 from benchmarks.comparison import COLUMNS, cells, markdown
 from benchmarks.growth.plots import plots as growth_plots
+from benchmarks.serve import shown as serve
 
 Found = Mapping[tuple[str, str], dict[str, Any]]  # by benchmark and model
 DOCS = Path(__file__).parent.parent / "docs"
 MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b")
 BENCHES = (
     *("training", "memory", "inference", "adapters", "latency", "growth"),
-    "accuracy",
+    *("accuracy", "serve"),
 )
 GOALS = {
     1: ("training examples/s against the classic script", "training"),
@@ -46,8 +47,8 @@ weights, number of threads and dtype: bf16 where the CPU computes in it, else fp
 median of the rounds' own ratios; the spread, the lowest and the highest of them, with the number of
 rounds. The ideal is what the products with weights alone would give
 (`benchmarks/training/costs.py`, `benchmarks/inference/costs.py`): 1.00 where the peer saves the
-same work. The aims are those of [GOALS.md](GOALS.md). Goal 9 is measured in process; over HTTP it
-will be measured once the API serves chat.
+same work. The aims are those of [GOALS.md](GOALS.md). Goal 9 is measured in process; what
+clients see over HTTP stands further below.
 
 Peers are installed from packages into environments of their own
 (`benchmarks/peers/requirements/`) and given their best settings first: TRL its packing, PEFT its
@@ -80,15 +81,31 @@ def results(folder: Path = record.RESULTS) -> Found:
 
 def render(found: Found) -> tuple[str, dict[str, str]]:
     """The page, and the plots by file name."""
-    grown = [found["growth", model] for model in MODELS if ("growth", model) in found]
-    plots = {name: svg for figures in grown for name, svg in growth_plots(figures)}
-    shown = "\n".join(f"![{name}](performance/{name})" for name in plots)
+    grown = dict(drawn(found, "growth", growth_plots))
+    served = dict(drawn(found, "serve", serve.plots))
     parts = [HEAD.format(names=", ".join(f"`{bench}`" for bench in BENCHES))]
     for goal, (title, bench) in GOALS.items():
         parts.append(f"## {goal}. {title}\n\n{goal_section(found, goal, bench)}\n")
-    parts.append(f"## How time and memory grow\n\n{shown or NOT_YET}\n")
+    parts.append(f"## Chat over HTTP, under load\n\n{under_load(found, served)}\n")
+    parts.append(f"## How time and memory grow\n\n{images(grown) or NOT_YET}\n")
     parts.append(f"## Runs\n\n{runs(found) or NOT_YET}\n")
-    return "\n".join(parts), plots
+    return "\n".join(parts), grown | served
+
+
+def drawn(found: Found, bench: str, plots: Callable) -> Iterator[tuple[str, str]]:
+    """File name and SVG of what a benchmark has to draw, of all models."""
+    for model in MODELS:
+        if (bench, model) in found:
+            yield from plots(found[bench, model])
+
+
+def images(plots: Mapping[str, str]) -> str:
+    return "\n".join(f"![{name}](performance/{name})" for name in plots)
+
+
+def under_load(found: Found, plots: Mapping[str, str]) -> str:
+    told = [serve.section(found["serve", model]) for model in MODELS if ("serve", model) in found]
+    return "\n\n".join([*told, images(plots)]) if told else NOT_YET
 
 
 def goal_section(found: Found, goal: int, bench: str) -> str:
