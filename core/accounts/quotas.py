@@ -22,7 +22,7 @@ LARGEST = 2**53 - 1
 class Quotas(BaseModel):
     """Bounds of one project; what is null is not bounded."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     queued_jobs: int | None = Field(None, ge=0, le=LARGEST)
     """Jobs that wait; a submit beyond is refused."""

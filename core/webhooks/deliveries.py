@@ -131,15 +131,13 @@ def redeliver(session: Session, delivery: WebhookDelivery) -> WebhookDelivery:
             "The delivery is pending and will be sent; only a delivered or dead one is sent again.",
             code="delivery_pending",
         )
-    again = session.scalars(
-        update(WebhookDelivery)
-        .where(WebhookDelivery.id == delivery.id)
-        .values(status=DeliveryStatus.PENDING, attempts=0, due_at=db_now(), delivered_at=None)
-        .returning(WebhookDelivery),
-        execution_options={"populate_existing": True},
-    ).one()
+    delivery.status = DeliveryStatus.PENDING
+    delivery.attempts = 0
+    delivery.due_at = session.scalar(select(db_now()))
+    delivery.delivered_at = None
+    session.flush()
     after_commit(session, lambda: queue.ring_keeper(queue.DELIVER))
-    return again
+    return delivery
 
 
 def count_by_status(session: Session) -> dict[str, int]:
