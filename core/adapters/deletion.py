@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.adapters.models import Adapter, AdapterAlias, AdapterVersion
-from core.adapters.names import ModelTarget, resolve_model
+from core.adapters.names import ModelTarget, hold_model, resolve_model
 from core.artifacts.service import forget_files
 from core.basemodels.models import MergedModel
 from core.db import after_commit, db_now
@@ -22,14 +22,12 @@ from core.storage import get_storage
 
 def delete_model(session: Session, project_id: str, name: str) -> None:
     """Delete what the name means for good, or raise who needs it (`WrongState`)."""
-    target = resolve_model(session, project_id, name)
-    row = target.version or target.merged or target.checkpoint
-    if row is None:
+    target = hold_model(session, project_id, name, alone=True)
+    if target.own is None:
         raise Forbidden(
             f"'{name}' is a base model, which all projects share; its operator alone removes it.",
             code="base_model",
         )
-    session.refresh(row, with_for_update=True)
     _require_unused(session, project_id, target)
     if target.checkpoint is not None:
         _delete_checkpoint(session, target.checkpoint)
@@ -46,16 +44,8 @@ def _require_unused(session: Session, project_id: str, target: ModelTarget) -> N
             used = resolve_model(session, project_id, named)
         except TuneyardError:
             continue  # a checkpoint's id, or a model that is gone already
-        if _same(used, target):
+        if used.own is target.own:
             raise _in_use(target.name, f"job '{job_id}' needs it and has not ended")
-
-
-def _same(left: ModelTarget, right: ModelTarget) -> bool:
-    return (left.version, left.merged, left.checkpoint) == (
-        right.version,
-        right.merged,
-        right.checkpoint,
-    )
 
 
 def _require_unnamed(session: Session, version: AdapterVersion) -> None:

@@ -35,6 +35,11 @@ class ModelTarget:
     merged: MergedModel | None = None
     checkpoint: Checkpoint | None = None
 
+    @property
+    def own(self) -> AdapterVersion | MergedModel | Checkpoint | None:
+        """What of it is the project's own; of a base model nothing."""
+        return self.version or self.merged or self.checkpoint
+
 
 def tuned_name(base: str, project: str, adapter: str, job_id: str) -> str:
     """OpenAI's name of what a training made; `project` is the project's name."""
@@ -72,14 +77,15 @@ def resolve_model(session: Session, project_id: str, name: str) -> ModelTarget:
     return ModelTarget(name, get_base(session, name))
 
 
-def hold_model(session: Session, project_id: str, name: str) -> ModelTarget:
-    """As `resolve_model`, and nobody deletes it until the transaction ends."""
+def hold_model(session: Session, project_id: str, name: str, *, alone: bool = False) -> ModelTarget:
+    """As `resolve_model`, and nobody deletes it until the transaction ends; `alone` waits for all
+    who hold it."""
     target = resolve_model(session, project_id, name)
-    row = target.version or target.merged or target.checkpoint
-    if row is None:
+    if target.own is None:
         return target
-    table = type(row)
-    session.execute(select(table.id).where(table.id == row.id).with_for_update(read=True))
+    table = type(target.own)
+    row = select(table.id).where(table.id == target.own.id)
+    session.execute(row.with_for_update(read=not alone))
     return resolve_model(session, project_id, target.name)  # it may just have been deleted
 
 
