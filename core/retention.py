@@ -1,7 +1,7 @@
 """Deletes what nobody needs any more. Knows no caller and no job type.
 
 In the storage: files to which no row points. In the database: files and uploads past their time,
-checkpoints of jobs that ended long ago, idempotency keys that have expired. On this machine: what
+checkpoints of jobs that ended long ago, old deliveries of webhooks, expired idempotency keys. On this machine: what
 dead processes left behind. What is young is never touched: it may be somebody's who is about to
 write its row.
 

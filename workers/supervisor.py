@@ -62,6 +62,7 @@ def run(job_id: str, worker_id: str, queue: str, device: str) -> str:
     if claim is None:
         return NOT_CLAIMED
     with logged(project=claim.project_id, job=claim.job_id, attempt=claim.token):
+        log.info("an attempt of a %s job begins", claim.type)
         return _run_claimed(claim, worker_id, queue, device)
 
 

@@ -96,7 +96,9 @@ def test_no_log_tells_a_secret_and_every_line_of_ours_is_json(
     asked = [line["data"]["path"] for line in api if line["logger"] == "api.access"]
     assert any("/v1/jobs/ty-" in path and path.endswith("***") for path in asked)
     worker = [json.loads(line) for line in logs["gpu0"].read_text(encoding="utf-8").splitlines()]
-    assert worker
+    begun = [line for line in worker if line["message"] == "an attempt of a train job begins"]
+    assert all({"project", "job", "attempt"} <= line.keys() for line in begun)
+    assert begun
 
 
 @pytest.mark.fault(24)
