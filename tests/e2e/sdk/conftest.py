@@ -71,5 +71,5 @@ def wait_for(sdk: OpenAI, job_id: str, *statuses: str) -> FineTuningJob:
         seen.append(sdk.fine_tuning.jobs.retrieve(job_id))
         return seen[-1].status in (*statuses, *ENDED)
 
-    wait_until(arrived, seconds=180)
+    wait_until(arrived, seconds=600)  # a busy machine; pytest has a bound of its own
     return seen[-1]
