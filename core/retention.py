@@ -1,9 +1,9 @@
 """Deletes what nobody needs any more. Knows no caller and no job type.
 
 In the storage: files to which no row points. In the database: files and uploads past their time,
-checkpoints of jobs that ended long ago, old deliveries of webhooks, expired idempotency keys. On this machine: what
-dead processes left behind. What is young is never touched: it may be somebody's who is about to
-write its row.
+checkpoints of jobs that ended long ago, old deliveries of webhooks, expired idempotency keys. On
+this machine: what dead processes left behind. What is young is never touched: it may be somebody's
+who is about to write its row.
 
 A checkpoint's row goes first and its bytes in a later run, when they are still nobody's: so a job
 that takes over the checkpoints of another in that moment keeps them.

@@ -8,6 +8,7 @@ and no broker behind it. Some runs are given the ids of what is there, the other
 """
 
 import argparse
+import logging
 import shutil
 import sys
 import tempfile
@@ -146,6 +147,7 @@ def api_on(url: str, folder: Path) -> Iterator[tuple[FastAPI, str, dict[str, str
 
 
 def main(requests: int, seed: int) -> int:
+    logging.basicConfig(level=logging.ERROR)  # a line for each request would bury the summary
     failed = 0
     with postgres_server() as server, tempfile.TemporaryDirectory() as folder:
         for name in ("sqlite", "postgresql"):
