@@ -1,4 +1,4 @@
-"""kill -9 to a server in the middle of an answer: its client hears so, the next one is answered."""
+"""A server on the real platform: killed in the middle of an answer, in the way of other jobs."""
 
 import json
 import signal
@@ -43,7 +43,7 @@ def test_a_server_killed_in_the_middle_of_a_stream_ends_it_with_an_error_and_com
 ) -> None:
     params = {"model": "tiny", "quantization": "none", "yield_policy": "never"}
     server = machine.client.submit("serve", **params)["id"]
-    machine.wait_event(server, "takes requests")
+    machine.wait_event(server, "takes requests", seconds=120)
     long = next(one for one in QUESTIONS if answered(machine, one) == 40)
     body = ask(machine, long, max_tokens=3500, stream=True)
     headers = {"Authorization": f"Bearer {machine.key}"}
@@ -62,3 +62,27 @@ def test_a_server_killed_in_the_middle_of_a_stream_ends_it_with_an_error_and_com
     assert [one["outcome"] for one in machine.attempts(server)] == ["lost", None]
     machine.client.post(f"/v1/jobs/{server}/cancel")
     machine.wait_status(server, "cancelled")
+
+
+def test_a_server_makes_room_for_a_job_that_waits_and_comes_back_when_it_is_asked_for(
+    machine: Rig,
+) -> None:
+    """Two workers, each with a server; one yields always."""
+    params = {"model": "tiny", "quantization": "none"}
+    yielding, staying = (
+        machine.client.submit("serve", **params, yield_policy=policy)["id"]
+        for policy in ("always", "never")
+    )
+    for server in (yielding, staying):
+        machine.wait_event(server, "takes requests", seconds=120)
+    batch = machine.client.submit("generate", **params, questions=["How many?"], max_new_tokens=4)
+    machine.wait_status(batch["id"], "succeeded")
+    machine.wait_status(yielding, "paused")
+    assert [one["outcome"] for one in machine.attempts(yielding)] == ["yielded"]
+    assert machine.job(staying)["status"] == "running"
+    machine.client.post(f"/v1/jobs/{staying}/cancel")
+    machine.wait_status(staying, "cancelled")
+    assert answered(machine, QUESTIONS[0]) > 0
+    assert machine.job(yielding)["status"] == "running"
+    machine.client.post(f"/v1/jobs/{yielding}/cancel")
+    machine.wait_status(yielding, "cancelled")
