@@ -176,6 +176,7 @@ def test_errors_are_the_sdks_own_and_name_the_field(sdk: OpenAI, server: str) ->
     assert (long.value.code, long.value.param) == ("context_length_exceeded", "messages")
 
 
+@pytest.mark.timeout(600)
 def test_a_server_killed_mid_stream_is_an_error_and_the_next_request_is_answered(
     platform: Platform, sdk: OpenAI, server: str
 ) -> None:
@@ -189,7 +190,9 @@ def test_a_server_killed_mid_stream_is_an_error_and_the_next_request_is_answered
         for _ in stream:
             pass
     assert lost.value.code == "server_lost"
-    answer = sdk.chat.completions.create(model="tiny", messages=ASKED, max_tokens=3)
+    # On a busy machine a runner takes longer to import torch than a request waits for it.
+    patient = sdk.with_options(max_retries=4)
+    answer = patient.chat.completions.create(model="tiny", messages=ASKED, max_tokens=3)
     assert answer.choices[0].message.content
     first, second = platform.client.get(f"{server}/attempts")["data"]
     assert (first["outcome"], second["outcome"]) == ("lost", None)
