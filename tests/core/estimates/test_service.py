@@ -1,6 +1,5 @@
 """An estimate is held against the training itself, on the tiny model."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,14 +46,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def asking(
+def ready(
     database: Database,
     project_id: str,
     inputs: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Session]:
-    """A session over a platform that has them, with one worker."""
+) -> Database:
+    """A platform that has them, with one worker."""
     store = tmp_path / "models"
     store.mkdir()
     monkeypatch.setattr(get_settings(), "model_dir", store)
@@ -66,7 +65,7 @@ def asking(
         record_base(session, ModelStore(store).get("tiny"))
         register(session, GPU0)
         add_dataset(session, project_id)
-        yield session
+    return database
 
 
 def add_dataset(session: Session, project_id: str) -> None:
@@ -89,33 +88,33 @@ def add_dataset(session: Session, project_id: str) -> None:
     session.flush()
 
 
-def ask(session: Session, project_id: str, **params: Any) -> Estimate:
+def ask(database: Database, project_id: str, **params: Any) -> Estimate:
     body = {"model": "tiny", "dataset": "pairs", **PARAMS, **params}
-    return estimate(session, project_id, TrainParams.model_validate(body))
+    with database.reading() as session:
+        return estimate(session, project_id, TrainParams.model_validate(body))
 
 
 def trained(inputs: dict[str, Path], workdir: Path, **params: Any) -> dict[str, Any]:
     return train.run(LocalContext({"model": "tiny", **PARAMS, **params}, inputs, workdir))
 
 
-def remember(session: Session, project_id: str, result: dict[str, Any], seconds: float) -> str:
+def remember(database: Database, project_id: str, result: dict[str, Any], seconds: float) -> str:
     """As if a worker had finished such a training."""
-    params = {"model": "tiny", "dataset": "pairs"}
-    job = add_job(
-        session, project_id, type="train", status="succeeded", params=params, result=result, token=1
-    )
-    session.add(
-        Attempt(
-            job_id=job.id,
+    with database.transaction() as session:
+        job = add_job(
+            session,
+            project_id,
+            type="train",
+            status="succeeded",
+            params={"model": "tiny", "dataset": "pairs"},
+            result=result,
             token=1,
-            worker_id=GPU0.id,
-            outcome="succeeded",
-            started_at=100.0,
-            finished_at=100.0 + seconds,
         )
-    )
-    session.flush()
-    return job.id
+        times = {"started_at": 100.0, "finished_at": 100.0 + seconds}
+        session.add(
+            Attempt(job_id=job.id, token=1, worker_id=GPU0.id, outcome="succeeded", **times)
+        )
+        return job.id
 
 
 @pytest.mark.parametrize(
@@ -128,13 +127,13 @@ def remember(session: Session, project_id: str, result: dict[str, Any], seconds:
     ids=["bare", "auto", "classic"],
 )
 def test_steps_tokens_and_choices_are_exactly_those_of_the_training(
-    asking: Session,
+    ready: Database,
     project_id: str,
     inputs: dict[str, Path],
     tmp_path: Path,
     params: dict[str, Any],
 ) -> None:
-    found = ask(asking, project_id, **params)
+    found = ask(ready, project_id, **params)
     result = trained(inputs, tmp_path / "work", **params)
     resolved = result["resolved"]
     assert found.asked.steps == result["steps"]
@@ -154,12 +153,12 @@ def test_steps_tokens_and_choices_are_exactly_those_of_the_training(
 
 
 def test_time_is_told_by_a_finished_training_and_not_without_one(
-    asking: Session, project_id: str, inputs: dict[str, Path], tmp_path: Path
+    ready: Database, project_id: str, inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    assert ask(asking, project_id).best.time is None
+    assert ask(ready, project_id).best.time is None
     result = trained(inputs, tmp_path / "work")
-    job_id = remember(asking, project_id, result, seconds=result["train_seconds"] + 5)
-    time = ask(asking, project_id).best.time
+    job_id = remember(ready, project_id, result, seconds=result["train_seconds"] + 5)
+    time = ask(ready, project_id).best.time
     assert (time.basis, time.job_id) == ("measured", job_id)
     assert time.training_seconds == pytest.approx(result["train_seconds"], rel=0.05, abs=0.1)
     assert time.seconds == pytest.approx(result["train_seconds"] + 5, rel=0.05, abs=0.1)
@@ -167,39 +166,40 @@ def test_time_is_told_by_a_finished_training_and_not_without_one(
 
 @pytest.mark.slow
 def test_time_is_within_a_third_of_what_then_happens(
-    asking: Session, project_id: str, inputs: dict[str, Path], tmp_path: Path
+    ready: Database, project_id: str, inputs: dict[str, Path], tmp_path: Path
 ) -> None:
     """On a quiet machine."""
     trained(inputs, tmp_path / "warm")
     known = trained(inputs, tmp_path / "known", epochs=20)
-    remember(asking, project_id, known, seconds=known["train_seconds"] + 1)
-    time = ask(asking, project_id, epochs=60).best.time
+    remember(ready, project_id, known, seconds=known["train_seconds"] + 1)
+    time = ask(ready, project_id, epochs=60).best.time
     happened = trained(inputs, tmp_path / "happened", epochs=60)
     assert time.training_seconds == pytest.approx(happened["train_seconds"], rel=0.3)
 
 
 def test_without_the_models_tokenizer_an_earlier_training_has_counted(
-    asking: Session, project_id: str, tmp_path: Path
+    ready: Database, project_id: str, tmp_path: Path
 ) -> None:
     (tmp_path / "models/tiny/tokenizer.json").unlink()
-    found = ask(asking, project_id)
+    found = ask(ready, project_id)
     assert found.asked.tokens is None and found.asked.steps == 4
     resolved = {"prompt": "bare", "max_length": 2048, "quantization": "8bit", "precision": "fp32"}
     resolved |= {"lora": {"layers": 2}, "batch_size": 16, "save_steps": None}
     result = {"resolved": resolved, "train_tokens": 999, "train_examples": len(ROWS)}
     result |= {"tokens_per_second": 10.0, "examples_per_second": 1.0, "train_seconds": 56.0}
-    remember(asking, project_id, result | {"epochs": 2.0, "validation_examples": 6}, seconds=60)
-    found = ask(asking, project_id)
+    remember(ready, project_id, result | {"epochs": 2.0, "validation_examples": 6}, seconds=60)
+    found = ask(ready, project_id)
     assert (found.asked.tokens.basis, found.asked.tokens.per_epoch) == ("measured", 999)
     assert found.sites[0].room is None and found.sites[0].time.seconds == 60.0
-    assert ask(asking, project_id, prompt="classic").asked.tokens is None
+    assert ask(ready, project_id, prompt="classic").asked.tokens is None
 
 
-def test_each_live_worker_says_whether_it_can(asking: Session, project_id: str) -> None:
-    register(asking, replace(GPU0, id="gpu1@small", memory_bytes=GIB // 2))
-    register(asking, replace(GPU0, id="gpu2@bare", models=[]))
-    register(asking, replace(GPU0, id="cpu0@a", queue="cpu"))
-    found = ask(asking, project_id)
+def test_each_live_worker_says_whether_it_can(ready: Database, project_id: str) -> None:
+    with ready.transaction() as session:
+        register(session, replace(GPU0, id="gpu1@small", memory_bytes=GIB // 2))
+        register(session, replace(GPU0, id="gpu2@bare", models=[]))
+        register(session, replace(GPU0, id="cpu0@a", queue="cpu"))
+    found = ask(ready, project_id)
     sites = {site.worker.id: site for site in found.sites}
     assert {name: site.usable for name, site in sites.items()} == {
         "gpu0@a": True,
@@ -209,20 +209,22 @@ def test_each_live_worker_says_whether_it_can(asking: Session, project_id: str) 
     assert not sites["gpu1@small"].room.fits and not sites["gpu2@bare"].has_model
     assert found.best.worker.id == "gpu0@a"
     assert found.starts_at_once
-    for _ in range(3):
-        add_job(asking, project_id)
-    assert not ask(asking, project_id).starts_at_once
+    with ready.transaction() as session:
+        for _ in range(3):
+            add_job(session, project_id)
+    assert not ask(ready, project_id).starts_at_once
 
 
 def test_what_a_training_would_refuse_is_refused(
-    asking: Session, project_id: str, inputs: dict[str, Path], tmp_path: Path
+    ready: Database, project_id: str, inputs: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidInput, match="max_length 16: line 1 ") as refused:
-        ask(asking, project_id, max_length=16)
+        ask(ready, project_id, max_length=16)
     assert refused.value.code == "rows_refused"
     with pytest.raises(InvalidInput, match="no base model"):
-        ask(asking, project_id, model="other")
-    asking.get_one(Dataset, "ds_1").status = "processing"
+        ask(ready, project_id, model="other")
+    with ready.transaction() as session:
+        session.get_one(Dataset, "ds_1").status = "processing"
     with pytest.raises(WrongState) as refused:
-        ask(asking, project_id)
+        ask(ready, project_id)
     assert refused.value.code == "dataset_not_ready"
