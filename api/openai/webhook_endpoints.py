@@ -50,7 +50,7 @@ class EndpointChange(Body):
 
 
 class Rotation(Body):
-    keep_old_secret_active_for_24_hours: bool = False
+    keep_old_secret_active_for_24_hours: Annotated[bool, Field(strict=True)] = False
 
 
 class TestRequest(Body):
