@@ -1,8 +1,15 @@
 """Pages that repeat what the code says are held against it."""
 
+import ast
+import inspect
 import re
+from operator import attrgetter
 from pathlib import Path
 
+import pytest
+from openai import OpenAI
+
+from api.app import create_app
 from core.settings import Settings
 from workers.doctor import FLOORS
 
@@ -39,3 +46,47 @@ def test_every_metric_is_explained_and_none_that_is_not_there():
     suffix = re.compile(r"_(total|count|sum|bucket)$")
     explained = {suffix.sub("", name) for name in re.findall(r"tuneyard_[a-z_]+", page)}
     assert explained == made
+
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+EXAMPLES = sorted((ROOT / "docs/api").glob("*.md"))
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page: Path):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"```(?:{'|'.join(languages)})\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=name_of)
+def test_examples_in_python_call_what_the_sdk_has(page: Path):
+    client = OpenAI(api_key="none", base_url="http://127.0.0.1/v1")
+    for block in blocks(page, "python"):
+        for node in ast.walk(ast.parse(block)):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            # Not what is called on an answer: `client.files.content(…).text()`.
+            if re.fullmatch(r"client(\.\w+)+", name):
+                called = attrgetter(name.removeprefix("client."))(client)
+                known = inspect.signature(called).parameters
+                assert {word.arg for word in node.keywords} <= known.keys(), ast.unparse(node)
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=name_of)
+def test_examples_by_curl_ask_paths_that_there_are(page: Path):
+    paths = create_app().openapi()["paths"]
+    routes = [re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)) for path in paths]
+    for block in blocks(page, "bash", "sh"):
+        for path in re.findall(r"\$(?:BASE|URL|TUNEYARD)\"?((?:/[^\s\"'?]+)+)", block):
+            full = path if path.startswith("/v1") else f"/v1{path}"
+            assert any(route.fullmatch(full) for route in routes), path
