@@ -23,7 +23,7 @@ class TuningErrorShape(Shape):
 class HyperparametersShape(Shape):
     """ "auto" until the training has seen its data; then what it came to."""
 
-    n_epochs: Literal["auto"] | float
+    n_epochs: Literal["auto"] | int | float
     batch_size: Literal["auto"] | int
     learning_rate_multiplier: Literal["auto"] | float
 

@@ -152,7 +152,7 @@ def test_a_running_job_is_paused_resumed_watched_and_cancelled(
         progress = sdk.fine_tuning.jobs.retrieve(job.id).progress  # type: ignore[attr-defined]
         return progress["step"] if progress else 0
 
-    wait_until(lambda: steps() > 0)
+    wait_until(lambda: steps() > 0, seconds=600)
     shown = sdk.fine_tuning.jobs.retrieve(job.id)
     assert shown.hyperparameters.n_epochs == 50
     assert shown.resolved["quantization"] == "8bit"  # type: ignore[attr-defined]
@@ -161,7 +161,7 @@ def test_a_running_job_is_paused_resumed_watched_and_cancelled(
     assert paused.status == "paused", paused.error
     held_at = steps()
     assert sdk.fine_tuning.jobs.resume(job.id).status == "queued"
-    wait_until(lambda: steps() > held_at)
+    wait_until(lambda: steps() > held_at, seconds=600)
     sdk.fine_tuning.jobs.cancel(job.id)
     cancelled = wait_for(sdk, job.id)
     assert (cancelled.status, cancelled.fine_tuned_model) == ("cancelled", None)
