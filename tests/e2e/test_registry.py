@@ -51,7 +51,7 @@ def test_steps_and_tokens_are_exactly_what_then_happens(
 
 
 @pytest.mark.slow
-def test_time_is_within_a_third_of_what_then_happens(
+def test_time_is_within_30_percent_of_what_then_happens(
     platform: Platform, shop: dict[str, Any]
 ) -> None:
     """On a quiet machine: one training is known, another of thrice its epochs is told."""

@@ -1,6 +1,8 @@
 """An estimate is held against the training itself, on the tiny model."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from tests.core.jobs.jobs import add_job
 from tests.workers.recipes.training import HELD_OUT, ROWS, make_inputs
 from workers.context import LocalContext
 from workers.recipes import train
+
+Train = Callable[..., dict[str, Any]]
 
 GIB = 1024**3
 PARAMS = {"epochs": 2, "early_stopping": False, "precision": "fp32", "learning_rate": 0.001}
@@ -94,8 +98,18 @@ def ask(database: Database, project_id: str, **params: Any) -> Estimate:
         return estimate(session, project_id, TrainParams.model_validate(body))
 
 
-def trained(inputs: dict[str, Path], workdir: Path, **params: Any) -> dict[str, Any]:
-    return train.run(LocalContext({"model": "tiny", **PARAMS, **params}, inputs, workdir))
+@pytest.fixture(scope="module")
+def trained(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Trains as a worker would, once for the same parameters, and gives the result."""
+
+    @cache
+    def run(**params: Any) -> dict[str, Any]:
+        context = LocalContext(
+            {"model": "tiny", **PARAMS, **params}, inputs, tmp_path_factory.mktemp("work")
+        )
+        return train.run(context)
+
+    return run
 
 
 def remember(database: Database, project_id: str, result: dict[str, Any], seconds: float) -> str:
@@ -129,12 +143,11 @@ def remember(database: Database, project_id: str, result: dict[str, Any], second
 def test_steps_tokens_and_choices_are_exactly_those_of_the_training(
     ready: Database,
     project_id: str,
-    inputs: dict[str, Path],
-    tmp_path: Path,
+    trained: Train,
     params: dict[str, Any],
 ) -> None:
     found = ask(ready, project_id, **params)
-    result = trained(inputs, tmp_path / "work", **params)
+    result = trained(**params)
     resolved = result["resolved"]
     assert found.asked.steps == result["steps"]
     assert found.asked.tokens.basis == "counted"
@@ -153,10 +166,10 @@ def test_steps_tokens_and_choices_are_exactly_those_of_the_training(
 
 
 def test_time_is_told_by_a_finished_training_and_not_without_one(
-    ready: Database, project_id: str, inputs: dict[str, Path], tmp_path: Path
+    ready: Database, project_id: str, trained: Train
 ) -> None:
     assert ask(ready, project_id).best.time is None
-    result = trained(inputs, tmp_path / "work")
+    result = trained()
     job_id = remember(ready, project_id, result, seconds=result["train_seconds"] + 5)
     time = ask(ready, project_id).best.time
     assert (time.basis, time.job_id) == ("measured", job_id)
@@ -165,15 +178,14 @@ def test_time_is_told_by_a_finished_training_and_not_without_one(
 
 
 @pytest.mark.slow
-def test_time_is_within_a_third_of_what_then_happens(
-    ready: Database, project_id: str, inputs: dict[str, Path], tmp_path: Path
+def test_time_is_within_30_percent_of_what_then_happens(
+    ready: Database, project_id: str, trained: Train
 ) -> None:
     """On a quiet machine."""
-    trained(inputs, tmp_path / "warm")
-    known = trained(inputs, tmp_path / "known", epochs=20)
+    known = trained(epochs=20)
     remember(ready, project_id, known, seconds=known["train_seconds"] + 1)
     time = ask(ready, project_id, epochs=60).best.time
-    happened = trained(inputs, tmp_path / "happened", epochs=60)
+    happened = trained(epochs=60)
     assert time.training_seconds == pytest.approx(happened["train_seconds"], rel=0.3)
 
 
@@ -216,7 +228,7 @@ def test_each_live_worker_says_whether_it_can(ready: Database, project_id: str) 
 
 
 def test_what_a_training_would_refuse_is_refused(
-    ready: Database, project_id: str, inputs: dict[str, Path], tmp_path: Path
+    ready: Database, project_id: str, trained: Train
 ) -> None:
     with pytest.raises(InvalidInput, match="max_length 16: line 1 ") as refused:
         ask(ready, project_id, max_length=16)
