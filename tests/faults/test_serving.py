@@ -76,7 +76,7 @@ def test_a_server_makes_room_for_a_job_that_waits_and_comes_back_when_it_is_aske
     for server in (yielding, staying):
         machine.wait_event(server, "takes requests", seconds=120)
     batch = machine.client.submit("generate", **params, questions=["How many?"], max_new_tokens=4)
-    machine.wait_status(batch["id"], "succeeded")
+    machine.wait_status(batch["id"], "succeeded", seconds=120)
     machine.wait_status(yielding, "paused")
     assert [one["outcome"] for one in machine.attempts(yielding)] == ["yielded"]
     assert machine.job(staying)["status"] == "running"
