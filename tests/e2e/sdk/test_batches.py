@@ -122,7 +122,7 @@ def test_bad_lines_are_named_and_nobody_works_on_them(sdk: OpenAI, tmp_path: Pat
 
 
 def test_a_cancelled_batch_keeps_what_it_has(sdk: OpenAI, tmp_path: Path) -> None:
-    total = 4000
+    total = 3000
     lines = [chat(f"line-{n}", f"How many in {n}?", max_tokens=48) for n in range(total)]
     batch = make(sdk, tmp_path, lines)
     batch = when(sdk, batch, lambda one: one.request_counts.completed > 0)
@@ -147,7 +147,7 @@ def test_a_cancelled_batch_keeps_what_it_has(sdk: OpenAI, tmp_path: Path) -> Non
 def test_a_batch_whose_window_is_over_keeps_what_it_has(
     sdk: OpenAI, platform: Platform, tmp_path: Path
 ) -> None:
-    total = 4000
+    total = 3000
     lines = [chat(f"line-{n}", f"How many in {n}?", max_tokens=48) for n in range(total)]
     batch = make(sdk, tmp_path, lines)
     batch = when(sdk, batch, lambda one: one.request_counts.completed > 0)

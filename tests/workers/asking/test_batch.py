@@ -18,8 +18,8 @@ from workers.context import LocalContext
 from workers.ml.generation import Completion, Request
 from workers.ml.sampling import Sampling
 
-LINES = 20_000
-IN_FLIGHT = 1000
+LINES = 1500
+IN_FLIGHT = 50
 
 
 def completion(request: Request, text: str, *, index: int = 0) -> Completion:
@@ -72,7 +72,7 @@ def test_many_questions_take_little_memory(tmp_path: Path, tokenizer) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 12 * 1024**2, f"{peak:,} bytes"
+    assert peak < 1_500_000, f"{peak:,} bytes"
     with (tmp_path / "results.jsonl").open(encoding="utf-8") as results:
         assert [json.loads(row)["id"] for row in results] == [f"问-{n}" for n in range(LINES)]
     assert form.summary()["rows"] == LINES
