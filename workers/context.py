@@ -183,4 +183,7 @@ def write_rows(path: Path, rows: Iterable[tuple[int, dict[str, Any]]]) -> str | 
     with path.open("w", encoding="utf-8") as out:
         for row, data in rows:
             out.write(json.dumps({"row": row, "data": data}, ensure_ascii=False) + "\n")
-    return str(path) if path.stat().st_size else None
+    if path.stat().st_size:
+        return str(path)
+    path.unlink()
+    return None
