@@ -89,10 +89,15 @@ def _place(error: RequestValidationError, one: dict[str, Any]) -> str:
     for number, place in enumerate(places, start=1):
         if _holds(value, place):
             value = value[place]
-        elif 1 < number < len(places) or not isinstance(value, dict | None):
+        elif 1 < number < len(places) or not _may_lack(value, place):
             continue
         found.append(str(place))
     return ".".join(found)
+
+
+def _may_lack(value: Any, place: str | int) -> bool:
+    """Pydantic's own names of what a value might have been are no field's."""
+    return isinstance(value, dict | None) and "[" not in str(place)
 
 
 def _holds(value: Any, place: str | int) -> bool:

@@ -48,15 +48,22 @@ def three_shot_schema(dataset: Path) -> str:
 def beginning(params: dict[str, Any], inputs: dict[str, Path], folder: Path) -> dict[str, Any]:
     """What our training would begin with: rows in tokens, the untrained adapter and the prompt's
     template in `folder`; the resolved hyperparameters."""
+    from core.training.examples import encode_rows
     from core.training.hyperparameters import LoraSettings, TrainSettings
+    from core.training.planning import choose_template
     from workers.ml import lora
-    from workers.ml.examples import encode_rows, read_dataset
+    from workers.ml.examples import read_dataset
     from workers.ml.loading import load_base
-    from workers.recipes.train import choose_template, resolve
+    from workers.recipes.train import first_plan
 
     settings = TrainSettings.from_params(params)
     dataset = read_dataset(inputs["dataset"])
-    template = choose_template(settings, params, dataset)
+    template = choose_template(
+        settings,
+        kind=dataset.kind,
+        schema_text=params.get("schema_text") or dataset.schema_text,
+        dialect=params.get("dialect") or dataset.dialect,
+    )
     loaded = load_base(inputs["model"], quantization=settings.quantization)
     examples = encode_rows(
         dataset.splits["train"],
@@ -65,7 +72,7 @@ def beginning(params: dict[str, Any], inputs: dict[str, Path], folder: Path) -> 
         max_length=settings.max_length,
         truncate=False,
     )
-    resolved = resolve(settings, loaded, examples)
+    resolved = first_plan(settings, loaded, examples)
     adapted = lora.attach_adapter(
         loaded.model, LoraSettings(**resolved["lora"]), seed=settings.seed
     )
