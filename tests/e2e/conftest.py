@@ -104,7 +104,7 @@ def wait_until(condition, *, seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_store(tmp_path_factory.mktemp("store"))
 
@@ -121,15 +121,14 @@ def tiny_store(folder: Path) -> Path:
     return store
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def platform(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """One platform for all end-to-end tests that leave it whole; it ends with the last of them, for
-    an idle one has its price: each of its workers takes a twentieth of a core."""
+    """One platform for all end-to-end tests that leave it whole."""
     with running(tmp_path_factory.mktemp("platform"), model_dir) as platform:
         yield platform
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def shop(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The shop's database and a ready dataset of its questions, uploaded over HTTP."""
     return upload_shop(platform.client, tmp_path_factory.mktemp("shop"))

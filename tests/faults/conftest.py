@@ -23,14 +23,14 @@ WORKERS = ("gpu0", "gpu1", "cpu0")
 PARTS = ("keeper", "beat", *WORKERS)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def broker() -> Iterator[Server]:
     """The broker of the shared rig; it comes back with what it held."""
     with killable_valkey(port=free_port(), appendonly=True) as server:
         yield server
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def _shared(
     broker: Server, model_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Rig]:
@@ -54,7 +54,7 @@ def machine(_shared: Rig) -> Rig:
     return _shared
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def undisturbed(_shared: Rig) -> dict[str, Any]:
     """What the long training comes to when nothing strikes it."""
     mend(_shared)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.chaos
 AHEAD, BEHIND = 7200, -7200
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("shim") / "skew.so"
     source = ROOT / "tests" / "faults" / "skew.c"

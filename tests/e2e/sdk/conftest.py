@@ -23,7 +23,7 @@ def address(platform: Platform) -> dict[str, Any]:
     return {"base_url": base_url, "api_key": platform.connection["api_key"]}
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def sdk(platform: Platform) -> Iterator[OpenAI]:
     with OpenAI(**address(platform)) as client:
         yield client
@@ -35,14 +35,14 @@ def async_sdk(platform: Platform) -> AsyncOpenAI:
     return AsyncOpenAI(**address(platform))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def training_file(sdk: OpenAI, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The id of an uploaded file of questions and SQL."""
     path = write_jsonl(tmp_path_factory.mktemp("sdk") / "pairs.jsonl", pairs())
     return upload(sdk, path)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def tuned(sdk: OpenAI, shop: dict[str, Any], training_file: str) -> FineTuningJob:
     """A fine-tuning job that succeeded: `tuned.fine_tuned_model` names its model."""
     job = sdk.fine_tuning.jobs.create(
