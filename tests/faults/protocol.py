@@ -143,7 +143,7 @@ class Model:
 
     def paused(self, job_id: str) -> None:
         job = self.jobs[job_id]
-        job.pause = True
+        job.pause = job.pause or not job.cancel  # a cancel that came first is all that is looked at
         self._as_wished(job, "paused")
 
     def drained(self, job_id: str) -> None:
