@@ -20,6 +20,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from api.schemas.common import list_body
 from core.db import get_database
 from core.jobs.models import Job
 from core.jobs.status import FINAL
@@ -55,6 +56,24 @@ class News:
 
 def wants_stream(request: Request) -> bool:
     return MEDIA_TYPE in request.headers.get("accept", "")
+
+
+def page_or_stream(
+    request: Request,
+    session: Session,
+    job: Job,
+    page: PageQuery,
+    last_event_id: str | None,
+    *,
+    read: ReadPage,
+    shape: ShapeOf,
+) -> Any:
+    """What `GET …/events` answers: a page, or a stream where one is asked for."""
+    if not wants_stream(request):
+        return list_body(read(session, job, page), shape)
+    after = last_event_id or page.after
+    read(session, job, PageQuery(after=after, limit=1))  # refuses a wrong `after`
+    return stream_events(request, job.id, read, shape, after=after)
 
 
 def stream_events(

@@ -19,7 +19,7 @@ from api.schemas.fine_tuning import (
     tuning_shape,
 )
 from api.schemas.fine_tuning_body import TuningBody
-from api.streams import RESPONSES, LastEventId, stream_events, wants_stream
+from api.streams import RESPONSES, LastEventId, page_or_stream
 from core.finetuning import service
 from core.finetuning.events import read_events
 from core.finetuning.view import look_at
@@ -115,11 +115,9 @@ def list_tuning_events(
 ) -> Any:
     """What happened, newest first: messages, and the metrics of each step."""
     job = service.get(session, principal.project_id, fine_tuning_job_id)
-    if wants_stream(request):
-        after = last_event_id or page.after
-        read_events(session, job, PageQuery(after=after, limit=1))  # refuses a wrong `after`
-        return stream_events(request, job.id, read_events, event_shape, after=after)
-    return list_body(read_events(session, job, page), event_shape)
+    return page_or_stream(
+        request, session, job, page, last_event_id, read=read_events, shape=event_shape
+    )
 
 
 @router.get("/{fine_tuning_job_id}/checkpoints")

@@ -25,7 +25,7 @@ from api.schemas.resources import (
     event_shape,
     job_shape,
 )
-from api.streams import RESPONSES, LastEventId, stream_events, wants_stream
+from api.streams import RESPONSES, LastEventId, page_or_stream
 from core.artifacts.service import of_job as artifacts_of
 from core.jobs import records, service
 from core.jobs.models import Checkpoint, Job, JobEvent, Metric, ResultRow
@@ -139,11 +139,9 @@ def list_events(
 ) -> Any:
     """What happened, newest first."""
     job = service.get(session, principal.project_id, job_id)
-    if wants_stream(request):
-        after = last_event_id or page.after
-        _read_events(session, job, PageQuery(after=after, limit=1))  # refuses a wrong `after`
-        return stream_events(request, job.id, _read_events, event_shape, after=after)
-    return list_body(_read_events(session, job, page), event_shape)
+    return page_or_stream(
+        request, session, job, page, last_event_id, read=_read_events, shape=event_shape
+    )
 
 
 def _read_events(session: Session, job: Job, page: PageQuery) -> Page:

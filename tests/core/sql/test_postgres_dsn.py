@@ -46,7 +46,7 @@ def test_port_and_mode_have_defaults_and_addresses_may_be_of_any_kind():
         "postgresql://r:s3cret#4711@h/d",
         "postgresql://r:s3cret?4711@h/d",
         "postgresql://r:s3cret@h/d?passfile=/etc/passwd",
-        "postgresql://r:s3cret@h/d?sslkey=/root/key",
+        "postgresql://r:s3cret@h/d?sslkey=/etc/ssl/key.pem",
         "postgresql://r:s3cret@h/d?service=other",
         "postgresql://r:s3cret@h/d?options=-cstatement_timeout%3D0",
         "postgresql://r:s3cret@h/d?sslmode=verify-nothing",
