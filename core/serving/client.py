@@ -4,8 +4,8 @@ HTTP, no database and no model; holds no thread.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from weakref import WeakKeyDictionary
 
 import redis.asyncio
@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from core.errors import InvalidInput, Unavailable
 from core.ids import new_id
 from core.serving import wire
-from core.serving.connection import connect_async
+from core.serving.connection import SILENT_SECONDS, connect_async
 from core.serving.places import Place
 from core.serving.wire import End, Event, Failed, Request, Taken, Text, Usage
 
@@ -43,7 +43,7 @@ class Client:
 
     async def is_ready(self, server: str) -> bool:
         """Whether a server of this model lives."""
-        with _redis_away():
+        async with _redis():
             return bool(await self._redis.exists(wire.ready_key(server)))
 
     @asynccontextmanager
@@ -83,7 +83,7 @@ class Answer:
 
     async def submit(self, request: Request) -> None:
         text = wire.write_request(request, self._place.adapter)
-        with _redis_away():
+        async with _redis():
             if await self._redis.xlen(self._requests) >= MOST_WAITING:
                 raise Unavailable("Too many requests wait for this model.", code="overloaded")
             async with self._redis.pipeline(transaction=True) as pipe:
@@ -96,7 +96,10 @@ class Answer:
     async def end(self) -> None:
         """Take the request back if it waits; a server that answers it stops."""
         with suppress(RedisError, OSError):  # else the stream goes when it was not read for a while
-            async with self._redis.pipeline(transaction=True) as pipe:
+            async with (
+                asyncio.timeout(SILENT_SECONDS),
+                self._redis.pipeline(transaction=True) as pipe,
+            ):
                 pipe.delete(self._events)
                 if self._entry is not None:
                     pipe.xdel(self._requests, self._entry)
@@ -116,7 +119,7 @@ class Answer:
 
     async def _next(self) -> list[Event]:
         """What has come; nothing after a while in which nothing came, if something still may."""
-        with _redis_away():
+        async with _redis():
             await self._keep()
             events = await self._receive(block=int(TICK_SECONDS * 1000))
             if events:
@@ -173,11 +176,16 @@ class Answer:
         return Unavailable("The server was lost while it answered; ask again.", code="server_lost")
 
 
-@contextmanager
-def _redis_away() -> Iterator[None]:
-    """Whatever Redis' client raises when it is away is `Unavailable`."""
+@asynccontextmanager
+async def _redis() -> AsyncIterator[None]:
+    """Redis is away where its client raises or says nothing for a while: `Unavailable`."""
     try:
-        yield
+        async with asyncio.timeout(SILENT_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise Unavailable(
+            f"Redis, which carries answers, says nothing for {SILENT_SECONDS:.0f} s."
+        ) from error
     except (RedisError, OSError) as error:
         raise Unavailable(f"Redis, which carries answers, does not answer: {error}.") from error
 

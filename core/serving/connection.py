@@ -2,6 +2,10 @@
 
 A connection that says nothing for SILENT_SECONDS is given up; whoever waits for an event waits for
 less. Nothing is tried again by itself: what was heard once would be heard twice.
+
+The asynchronous client is given no timeout of its own and is bounded from outside: with one, redis-py
+sends by `asyncio.wait_for`, which in Python 3.11 loses a cancellation that comes as the sending ends,
+and a caller that went away would be waited for.
 """
 
 from typing import Any
@@ -22,13 +26,17 @@ SILENT_SECONDS = 5.0
 def connect() -> redis.Redis:
     """For a thread that may wait."""
     url = plain_url()
-    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(url))
+    return redis.Redis.from_url(
+        url, retry=Retry(NoBackoff(), 0), socket_timeout=SILENT_SECONDS, **_options(url)
+    )
 
 
 def connect_async() -> redis.asyncio.Redis:
-    """For the event loop that is running."""
+    """For the event loop that is running; its user bounds each wait."""
     url = plain_url()
-    return redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 0), **_options(url))
+    return redis.asyncio.Redis.from_url(
+        url, retry=AsyncRetry(NoBackoff(), 0), socket_timeout=None, **_options(url)
+    )
 
 
 def plain_url() -> str:
@@ -53,7 +61,6 @@ def _options(url: str) -> dict[str, Any]:
     by_network = {} if url.startswith("unix:") else {"socket_keepalive": True}
     return by_network | {
         "decode_responses": True,
-        "socket_timeout": SILENT_SECONDS,
         "socket_connect_timeout": SILENT_SECONDS,
         "health_check_interval": 10,
     }

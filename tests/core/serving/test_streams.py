@@ -106,6 +106,29 @@ def test_a_client_whose_task_is_cancelled_leaves_nothing_behind(place, exchange)
     with_client(work)
 
 
+def test_a_cancellation_is_not_lost_at_whatever_moment_it_comes(place, exchange):
+    """A lost one keeps a connection and a device busy for somebody who is gone."""
+    exchange.open()
+
+    async def work(client):
+        async def ask():
+            async with client.ask(place, ASK, nothing) as answer:
+                await all_of(answer)
+
+        for turns in range(400):
+            asking = asyncio.create_task(ask())
+            for _ in range(turns % 80):
+                await asyncio.sleep(0)
+            exchange.take(1)
+            for _ in range(turns // 40):
+                await asyncio.sleep(0)
+            asking.cancel()
+            assert await asyncio.wait({asking}, timeout=5) == ({asking}, set()), turns
+            assert asking.cancelled()
+
+    with_client(work)
+
+
 def test_a_failure_says_whose_fault_it_is(place, exchange):
     exchange.open()
 
