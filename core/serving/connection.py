@@ -3,9 +3,9 @@
 A connection that says nothing for SILENT_SECONDS is given up; whoever waits for an event waits for
 less. Nothing is tried again by itself: what was heard once would be heard twice.
 
-The asynchronous client is given no timeout of its own and is bounded from outside: with one, redis-py
-sends by `asyncio.wait_for`, which in Python 3.11 loses a cancellation that comes as the sending ends,
-and a caller that went away would be waited for.
+The asynchronous client is given no timeout of its own and is bounded from outside: with one,
+redis-py sends by `asyncio.wait_for`, which in Python 3.11 loses a cancellation that comes as the
+sending ends, and a caller that went away would be waited for.
 """
 
 from typing import Any
