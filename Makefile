@@ -9,8 +9,8 @@
 #   make chaos   every fault, then ten minutes of random ones; SEED=…
 #   make bench   all of benchmarks/ against peers, MINUTES=… at most; or one: bench-training,
 #                bench-memory, bench-inference, bench-adapters, bench-latency, bench-growth,
-#                bench-accuracy, bench-serve, bench-queue; bench-page writes docs/performance.md from
-#                what is there
+#                bench-accuracy, bench-serve, bench-queue, bench-api; bench-page writes
+#                docs/performance.md from what is there
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m
@@ -22,7 +22,7 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: setup demo demo-short up test lint proof fuzz gpu-check chaos chaos-setup
 BENCHES := training memory inference adapters latency growth accuracy serve
-.PHONY: bench bench-queue bench-page $(BENCHES:%=bench-%)
+.PHONY: bench bench-queue bench-api bench-page $(BENCHES:%=bench-%)
 .DELETE_ON_ERROR:
 
 # install_seconds, which the demo reports, is both: the packages and the model. The model is looked
@@ -93,9 +93,11 @@ bench: setup
 	@$(BIN)/python -m benchmarks $(DATA) --models $(BENCH_MODELS) \
 	  $(if $(MINUTES),--minutes $(MINUTES))
 	@$(BIN)/python -m benchmarks.queue
+	@$(BIN)/python -m benchmarks.api
+	@$(BIN)/python -m benchmarks.page
 
-bench-queue: $(INSTALLED)
-	@$(BIN)/python -m benchmarks.queue
+bench-queue bench-api: bench-%: $(INSTALLED)
+	@$(BIN)/python -m benchmarks.$*
 
 $(BENCHES:%=bench-%): bench-%: setup
 	@$(BIN)/tuneyard models fetch $(MODEL)

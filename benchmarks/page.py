@@ -12,17 +12,19 @@ from typing import Any
 
 from benchmarks import record
 from benchmarks.accuracy import table as accuracy
+from benchmarks.api import shown as api
 from benchmarks.comparison import COLUMNS, cells, markdown
 from benchmarks.growth.plots import plots as growth_plots
 from benchmarks.serve import shown as serve
 
-Found = Mapping[tuple[str, str], dict[str, Any]]  # by benchmark and model
+Found = Mapping[tuple[str, str], dict[str, Any]]  # by benchmark and model, or database
 DOCS = Path(__file__).parent.parent / "docs"
 MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b")
 BENCHES = (
     *("training", "memory", "inference", "adapters", "latency", "growth"),
     *("accuracy", "serve"),
 )
+DATABASES = ("sqlite", "postgresql")
 GOALS = {
     1: ("training examples/s against the classic script", "training"),
     2: ("training examples/s against TRL", "training"),
@@ -58,6 +60,10 @@ at a time. llama.cpp is built for the machine's own instructions from the source
 stay warm from turn to turn; ours begins each turn of goals 5 to 7 without one.
 """
 
+API = """The bare FastAPI runs the same queries on the same database, and nothing else: no key, no
+scope, no log, no check of what is asked for (`benchmarks/api/bare.py`). Each is one process of
+uvicorn. What grows is compared from the last size but one to the last: 1 is linear."""
+
 
 def main() -> None:
     page, plots = render(results())
@@ -71,11 +77,11 @@ def main() -> None:
 def results(folder: Path = record.RESULTS) -> Found:
     """What was recorded."""
     found = {}
-    for bench in BENCHES:
-        for model in MODELS:
-            path = folder / f"{bench}-{model}.json"
-            if path.exists():
-                found[bench, model] = json.loads(path.read_text(encoding="utf-8"))
+    wanted = [(bench, model) for bench in BENCHES for model in MODELS]
+    for bench, subject in [*wanted, *(("api", database) for database in DATABASES)]:
+        path = folder / f"{bench}-{subject}.json"
+        if path.exists():
+            found[bench, subject] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
@@ -83,20 +89,23 @@ def render(found: Found) -> tuple[str, dict[str, str]]:
     """The page, and the plots by file name."""
     grown = dict(drawn(found, "growth", growth_plots))
     served = dict(drawn(found, "serve", serve.plots))
-    parts = [HEAD.format(names=", ".join(f"`{bench}`" for bench in BENCHES))]
+    edge = dict(drawn(found, "api", api.plots))
+    parts = [HEAD.format(names=", ".join(f"`{bench}`" for bench in (*BENCHES, "api")))]
     for goal, (title, bench) in GOALS.items():
         parts.append(f"## {goal}. {title}\n\n{goal_section(found, goal, bench)}\n")
     parts.append(f"## Chat over HTTP, under load\n\n{under_load(found, served)}\n")
+    title = "14 and 16. The API beside a bare FastAPI, and what grows"
+    parts.append(f"## {title}\n\n{api_section(found, edge)}\n")
     parts.append(f"## How time and memory grow\n\n{images(grown) or NOT_YET}\n")
     parts.append(f"## Runs\n\n{runs(found) or NOT_YET}\n")
-    return "\n".join(parts), grown | served
+    return "\n".join(parts), grown | served | edge
 
 
 def drawn(found: Found, bench: str, plots: Callable) -> Iterator[tuple[str, str]]:
-    """File name and SVG of what a benchmark has to draw, of all models."""
-    for model in MODELS:
-        if (bench, model) in found:
-            yield from plots(found[bench, model])
+    """File name and SVG of what a benchmark has to draw."""
+    for name, subject in found:
+        if name == bench:
+            yield from plots(found[name, subject])
 
 
 def images(plots: Mapping[str, str]) -> str:
@@ -106,6 +115,11 @@ def images(plots: Mapping[str, str]) -> str:
 def under_load(found: Found, plots: Mapping[str, str]) -> str:
     told = [serve.section(found["serve", model]) for model in MODELS if ("serve", model) in found]
     return "\n\n".join([*told, images(plots)]) if told else NOT_YET
+
+
+def api_section(found: Found, plots: Mapping[str, str]) -> str:
+    told = [api.section(found["api", one]) for one in DATABASES if ("api", one) in found]
+    return "\n\n".join([API, *told, images(plots)]) if told else NOT_YET
 
 
 def goal_section(found: Found, goal: int, bench: str) -> str:
@@ -152,7 +166,7 @@ def accuracies(found: Found) -> str:
 
 def runs(found: Found) -> str:
     """Where, when and with which versions each was measured."""
-    rows = [("benchmark", "model", "machine", "versions", "commit", "date")]
+    rows = [("benchmark", "of", "machine", "versions", "commit", "date")]
     for (bench, model), figures in found.items():
         machine = figures["machine"]
         where = f"{machine['cores']} cores {machine['cpu']}, {machine['memory_gib']} GiB"

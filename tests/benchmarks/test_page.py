@@ -41,7 +41,7 @@ def test_the_page_and_its_plots_are_those_of_the_results():
 def test_a_goal_without_a_result_says_so():
     page, plots = render({})
     sections = page.split("\n## ")[1:]
-    assert len(sections) == len(GOALS) + 3
+    assert len(sections) == len(GOALS) + 4
     assert all(NOT_YET in section for section in sections) and not plots
 
 
@@ -55,6 +55,24 @@ def test_a_run_is_shown_with_machine_versions_commit_and_date():
     page, _ = render({("training", "smollm2-135m"): training_run()})
     run = "| 2 cores Some CPU, 8 GiB | torch 9.9, trl 8.8 | abc | 2026-01-02 |"
     assert f"| training | smollm2-135m {run}" in page
+
+
+def test_the_api_is_shown_with_what_it_adds_and_how_things_grow():
+    rounds = {"ours": [{"speed": 80.0}], "bare": [{"speed": 100.0}]}
+    wanted = Comparison(14, "ours", "bare", "speed", "submits/s", aim=0.7)
+    points = [
+        {"count": 1000, "seconds": 0.5, "grown_bytes": 0},
+        {"count": 10000, "seconds": 10.0, "grown_bytes": 3 << 20},
+    ]
+    figures = RUN | {
+        "database": "sqlite",
+        "comparisons": conclude(Outcome({}, rounds), [wanted]),
+        "growth": {"upload, rows": points},
+    }
+    page, plots = render({("api", "sqlite"): figures})
+    assert "| sqlite | ours | bare | submits/s | 80.0 | 100 | **0.800** |" in page
+    assert "| upload, rows | 1,000 / 10,000 | 0.500 / 10.0 | 0.00 / 3.00 | 2.00 |" in page
+    assert set(plots) == {"api-growth-sqlite.svg"}
 
 
 def test_growth_becomes_plots_of_time_and_of_memory():
