@@ -61,7 +61,7 @@ stay warm from turn to turn; ours begins each turn of goals 5 to 7 without one.
 """
 
 API = """The bare FastAPI runs the same queries on the same database, and nothing else: no key, no
-scope, no log, no check of what is asked for (`benchmarks/api/bare.py`). Each is one process of
+scope, no log, no idempotency (`benchmarks/api/bare.py`). Each is one process of
 uvicorn. What grows is compared from the last size but one to the last: 1 is linear."""
 
 

@@ -1,7 +1,7 @@
 """The peer: FastAPI on the same database with the same queries, and nothing else.
 
-No key, no scope, no gate, no log, no idempotency, no check of what is asked for; answers are the
-columns as they are. What our API takes beside this is what those cost.
+No key, no scope, no gate, no log, no idempotency, no document; answers are the columns as they are.
+What our API takes beside this is what those cost.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,9 @@ from core.accounts.models import Project
 from core.db import get_database
 from core.finetuning import service
 from core.finetuning.view import look_at
-from core.ids import new_id
-from core.jobs.models import Job, JobEvent
+from core.jobs import service as jobs
+from core.jobs.models import Job
+from core.jobs.types import job_type
 
 PROJECT = "bench"
 
@@ -48,20 +49,9 @@ def get_job(job_id: str, session: Read) -> dict[str, Any]:
 
 @app.post("/v1/jobs")
 def submit(body: dict[str, Any], session: Write) -> dict[str, Any]:
-    """One row, and the event that says so."""
-    job = Job(
-        id=new_id("job"),
-        project_id=_project(session),
-        type=body["type"],
-        queue="gpu",
-        status="queued",
-        params=body["params"],
-        time_limit_seconds=3600.0,
-    )
-    session.add(job)
-    session.flush()
-    session.add(JobEvent(job_id=job.id, level="info", message="queued", data={}))
-    return columns(job)
+    """The job, pinned to what its names mean now, and the event that says so."""
+    params = job_type(body["type"]).params(**body["params"])
+    return columns(jobs.submit(session, _project(session), body["type"], params))
 
 
 def columns(row: Job) -> dict[str, Any]:
