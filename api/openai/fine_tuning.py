@@ -132,13 +132,13 @@ def list_tuning_checkpoints(
     [tuning] = look_at(session, [job])
     query = select(Checkpoint).where(Checkpoint.job_id == job.id, Checkpoint.rejected.is_(None))
     found = read_page(session, query, Checkpoint.id, page)
-    losses = _losses(session, job, [row.step for row in found.rows])
-    return list_body(found, lambda row: checkpoint_shape(row, tuning.name, losses))
+    points = _points(session, job, [row.step for row in found.rows])
+    return list_body(found, lambda row: checkpoint_shape(row, tuning.name, points))
 
 
-def _losses(session: Session, job: Job, steps: list[int]) -> dict[int, float | None]:
+def _points(session: Session, job: Job, steps: list[int]) -> dict[int, dict[str, Any]]:
     points = select(Metric).where(Metric.job_id == job.id, Metric.step.in_(steps))
-    return {point.step: point.values.get("loss") for point in session.scalars(points)}
+    return {point.step: point.values for point in session.scalars(points)}
 
 
 def _shape(session: Session, job: Job) -> TuningShape:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from api.schemas.common import Shape
 from core.adapters.names import checkpoint_name
-from core.finetuning.events import TuningEvent
+from core.finetuning.events import NAMES, TuningEvent
 from core.finetuning.status import TuningStatus
 from core.finetuning.view import Tuning
 from core.jobs.models import Checkpoint
@@ -86,9 +86,13 @@ class TuningEventShape(Shape):
 
 
 class CheckpointMetricsShape(Shape):
+    """Means over the step's batch and over the validation examples, by label."""
+
     step: int
     train_loss: float | None
+    train_mean_token_accuracy: float | None
     valid_loss: float | None
+    valid_mean_token_accuracy: float | None
 
 
 class TuningCheckpointShape(Shape):
@@ -137,13 +141,12 @@ def event_shape(event: TuningEvent) -> TuningEventShape:
 
 
 def checkpoint_shape(
-    checkpoint: Checkpoint, tuned: str, losses: dict[int, float | None]
+    checkpoint: Checkpoint, tuned: str, points: dict[int, dict[str, Any]]
 ) -> TuningCheckpointShape:
-    """`tuned` is the name of its job's model; `losses` the training's by step."""
+    """`tuned` is the name of its job's model; `points` those of the training's curves by step."""
+    values = points.get(checkpoint.step, {}) | checkpoint.metrics
     metrics = CheckpointMetricsShape(
-        step=checkpoint.step,
-        train_loss=losses.get(checkpoint.step),
-        valid_loss=checkpoint.metrics.get("validation_loss"),
+        step=checkpoint.step, **{theirs: values.get(ours) for ours, theirs in NAMES.items()}
     )
     return TuningCheckpointShape(
         id=checkpoint.id,

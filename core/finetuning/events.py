@@ -1,6 +1,6 @@
 """The events of a fine-tuning job: what its two jobs said, and each point of its curves.
 
-A point is an event of the type `metrics`. A validation's loss comes later than the rest of its
+A point is an event of the type `metrics`. What a validation found comes later than the rest of its
 step, with the checkpoint that follows it: so an event that was read once stays as it is.
 """
 
@@ -21,9 +21,14 @@ KINDS = {"e": MESSAGE, "m": POINT}
 # No more digits than a column of each takes.
 ID = re.compile(r"ftevent-(?P<kind>[em])(?P<number>[0-9]{1,9}|(?<=e)[0-9]{10,18})")
 LEVELS = {"warning": "warn"}
-NAMES = {"loss": "train_loss"}
+NAMES = {
+    "loss": "train_loss",
+    "token_accuracy": "train_mean_token_accuracy",
+    "validation_loss": "valid_loss",
+    "validation_token_accuracy": "valid_mean_token_accuracy",
+}
 """OpenAI's words for ours."""
-LATER = "validation_loss"
+LATER = ("validation_loss", "validation_token_accuracy")
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,11 @@ def _is_checkpoint(event: JobEvent) -> bool:
 
 def _message(event: JobEvent, points: dict[int, Metric]) -> TuningEvent:
     values = points[event.data["step"]].values if event.data.get("step") in points else {}
-    validated = values.get(LATER) if _is_checkpoint(event) else None
+    validated = values.get("validation_loss") if _is_checkpoint(event) else None
     message, data = event.message, event.data
     if validated is not None:
         message = f"{message} validation loss={validated:.4g}"
-        data = data | {"train_loss": values.get("loss"), "valid_loss": validated}
+        data = data | {theirs: values[ours] for ours, theirs in NAMES.items() if ours in values}
     return TuningEvent(
         id=f"ftevent-e{event.id}",
         created_at=event.created_at,
@@ -126,7 +131,9 @@ def _message(event: JobEvent, points: dict[int, Metric]) -> TuningEvent:
 
 
 def _point(point: Metric, total: int | None) -> TuningEvent:
-    values = {NAMES.get(name, name): value for name, value in point.values.items() if name != LATER}
+    values = {
+        NAMES.get(name, name): value for name, value in point.values.items() if name not in LATER
+    }
     of_all = f"/{total}" if total else ""
     loss = values.get("train_loss")
     shown = "" if loss is None else f": training loss={loss:.4g}"

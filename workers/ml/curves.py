@@ -9,7 +9,9 @@ from typing import Any
 FILE_NAME = "step_metrics.csv"
 COLUMNS = {
     "train_loss": "loss",
+    "train_accuracy": "token_accuracy",
     "valid_loss": "validation_loss",
+    "valid_mean_token_accuracy": "validation_token_accuracy",
     "learning_rate": "learning_rate",
     "gradient_norm": "gradient_norm",
 }

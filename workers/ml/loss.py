@@ -14,38 +14,43 @@ ROWS = 256  # positions in a block: 50 MB of fp32 logits at a vocabulary of 49,1
 
 
 class HeadLoss(torch.autograd.Function):
-    """Sum of the cross-entropies of `labels` [M] under the logits `hidden` [M, d] `weight` [V, d]'.
-    Adds up in fp32."""
+    """Sum of the cross-entropies of `labels` [M] under the logits `hidden` [M, d] `weight` [V, d]',
+    added up in fp32; and how many of the labels are the most probable token."""
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    def forward(ctx, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        hits = torch.zeros((), dtype=torch.long, device=hidden.device)
         grads = []
         for block, wanted in zip(hidden.split(ROWS), labels.split(ROWS), strict=True):
             rest = rounded(len(block)) - len(block)  # few lengths: see `rounded`
             logits = nn.functional.pad(block, (0, 0, 0, rest)) @ weight.t()
-            loss, p = _cross_entropy(logits, nn.functional.pad(wanted, (0, rest)).unsqueeze(1))
+            padded = nn.functional.pad(wanted, (0, rest)).unsqueeze(1)
+            loss, p, top = _cross_entropy(logits, padded)
             total += loss[: len(block)].sum()
+            hits += (top == padded)[: len(block)].sum()
             if ctx.needs_input_grad[0]:
                 grads.append((p.to(weight.dtype) @ weight)[: len(block)])
         if grads:
             ctx.save_for_backward(torch.cat(grads))
-        return total
+        ctx.mark_non_differentiable(hits)
+        return total, hits
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx, grad: Tensor, _: Tensor):
         (d_hidden,) = ctx.saved_tensors
         return d_hidden * grad, None, None
 
 
-def _cross_entropy(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses [R, 1] of logits [R, V], and their gradient: probabilities, less one at the label. The
-    sum of exponentials is had from the largest probability, which never underflows."""
+def _cross_entropy(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Losses [R, 1] of logits [R, V]; their gradient: probabilities, less one at the label; and the
+    most probable tokens [R, 1]. The sum of exponentials is had from the largest probability, which
+    never underflows."""
     top, at = logits.max(dim=1, keepdim=True)
     p = torch.softmax(logits, dim=1, dtype=torch.float32)
     log_sum = top.float() - p.gather(1, at).log()
     loss = log_sum - logits.gather(1, wanted).float()
-    return loss, p.scatter_add_(1, wanted, torch.full_like(log_sum, -1))
+    return loss, p.scatter_add_(1, wanted, torch.full_like(log_sum, -1)), at
 
 
 @torch.no_grad()

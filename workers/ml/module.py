@@ -1,4 +1,4 @@
-"""The one training module: a packed group in, (sum of token losses, token count) out.
+"""The one training module: a packed group in, (sum of token losses, labels that were hit) out.
 
 An ordinary `nn.Module`, so gradient checkpointing, accumulation and data parallelism work as for
 any module. It never uses `past_key_values`: a layer under gradient checkpointing drops them.
@@ -32,23 +32,25 @@ class TrainingModule(nn.Module):
         self._causal_model().activation_checkpointing_enable({"use_reentrant": False})
         self.checkpointed = True
 
-    def forward(self, group: Group) -> tuple[Tensor, int]:
+    def forward(self, group: Group) -> tuple[Tensor, Tensor]:
         """Sum (not mean) of the labels' cross-entropies, so that groups add up to a batch that is
-        normalised by its tokens. The head runs on label positions alone."""
+        normalised by its tokens; and the number of labels that are the most probable token. The
+        head runs on label positions alone."""
         if self.lower is None or not self.lower.covers(group):
-            return self._loss(group, input_ids=group.input_ids), group.labels.numel()
+            return self._loss(group, input_ids=group.input_ids)
         with self.lower.upper_layers():
-            return self._loss(group, inputs_embeds=self.lower.row(group)), group.labels.numel()
+            return self._loss(group, inputs_embeds=self.lower.row(group))
 
-    def _loss(self, group: Group, **inputs: Tensor) -> Tensor:
+    def _loss(self, group: Group, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         inputs |= {
             "position_ids": group.position_ids,
             "layout": group.layout,
             "use_cache": False,
         }
         if not self.head_is_plain:
-            logits = self.model(**inputs, logits_to_keep=group.label_positions).logits
-            return functional.cross_entropy(logits[0].float(), group.labels, reduction="sum")
+            logits = self.model(**inputs, logits_to_keep=group.label_positions).logits[0]
+            loss = functional.cross_entropy(logits.float(), group.labels, reduction="sum")
+            return loss, (logits.argmax(dim=1) == group.labels).sum()
         model = self._causal_model()
         states = model.get_decoder()(**inputs).last_hidden_state[0]
         weight = model.get_output_embeddings().weight

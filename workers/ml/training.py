@@ -195,7 +195,7 @@ class Training:
         return [self.examples[i] for i in order[start : start + self.plan.batch_size].tolist()]
 
     def step(self, batch: list[Example]) -> float:
-        """One optimizer step; returns the mean loss of a token.
+        """One optimizer step; returns the mean loss of a label.
 
         The gradient is that of the batch's mean token loss, however it is cut into groups and
         divided over the ranks.
@@ -209,7 +209,8 @@ class Training:
             examples=len(share),
             step=self.position.step + 1,
         )
-        total, tokens = self.world.sum(*done)
+        total, hits, tokens = self.world.sum(*done)
+        self.accuracy = hits / labels
         self.world.sum_gradients(self.parameters)
         self.grad_norm = float(
             self.accelerator.clip_grad_norm_(self.parameters, self.plan.max_grad_norm)
@@ -223,23 +224,24 @@ class Training:
         self._count(batch, int(tokens), mean, time.monotonic() - start)
         return mean
 
-    def _gradients(self, share: Sequence[Example], labels: int) -> tuple[float, int]:
+    def _gradients(self, share: Sequence[Example], labels: int) -> tuple[float, int, int]:
         """Forward and backward of every group, for a batch of so many `labels`; returns the sum of
-        the losses, and the tokens."""
+        the losses, the labels that were hit, and the tokens."""
         self.optimizer.zero_grad()  # what an earlier try left
         tokens = 0
-        total = torch.zeros((), device=self.device)
+        total, hit = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         groups = self._groups(share)
         idle = self.world.idle(len(groups))
         for group in groups:
-            loss, _ = self.module(group.to(self.device))
+            loss, hits = self.module(group.to(self.device))
             failpoint("train.step", at=self.position.step + 1, oom=torch.OutOfMemoryError)
             self.accelerator.backward(loss / labels)
             total += loss.detach()
+            hit += hits
             tokens += group.tokens
         for loss in self._idle(idle):
             self.accelerator.backward(0 * loss)
-        return total.item(), tokens
+        return total.item(), int(hit.item()), tokens
 
     def _idle(self, passes: int) -> Iterator[Tensor]:
         """Passes that the other ranks need and that count for nothing."""
@@ -272,6 +274,7 @@ class Training:
         self.reporter.metric(
             position.step,
             loss=loss,
+            token_accuracy=self.accuracy,
             learning_rate=self.rate,
             gradient_norm=self.grad_norm,
             memory_bytes=memory.used(self.device),
@@ -292,43 +295,47 @@ class Training:
             return True
         return step % self.plan.save_steps == 0 if self.plan.save_steps else not self.position.batch
 
-    def _validate(self) -> float | None:
-        """Mean token loss over the validation examples; keeps the adapter if it is the best."""
+    def _validate(self) -> dict[str, float]:
+        """Mean loss of a label over the validation examples, and the share of labels that are hit;
+        keeps the adapter if its loss is the least."""
         if not self.validation:
-            return None
+            return {}
         self.module.eval()
         share = self.world.share(self.validation)
         done = self.healing.run(
-            lambda: self._validation_loss(share), examples=len(share), step=self.position.step
+            lambda: self._judge(share), examples=len(share), step=self.position.step
         )
-        total, labels = self.world.sum(*done)
+        total, hits, labels = self.world.sum(*done)
         mean = total / labels
-        self.reporter.metric(self.position.step, validation_loss=mean)
+        metrics = {"validation_loss": mean, "validation_token_accuracy": hits / labels}
+        self.reporter.metric(self.position.step, **metrics)
         stopping = self.plan.early_stopping or EarlyStopping()
         if self.position.judge(mean, min_delta=stopping.min_delta):
             self.best = adapter_weights(self.model)
-        return mean
+        return metrics
 
     @torch.no_grad()
-    def _validation_loss(self, share: Sequence[Example]) -> tuple[float, int]:
-        """The sum of the labels' losses, and their number."""
-        total, labels = 0.0, 0
+    def _judge(self, share: Sequence[Example]) -> tuple[float, int, int]:
+        """The sum of the labels' losses, those that were hit, and their number."""
+        total, hit, labels = 0.0, 0, 0
         groups = self._groups(share)
         idle = self.world.idle(len(groups))
         for group in groups:
-            loss, count = self.module(group.to(self.device))
-            total, labels = total + loss.item(), labels + count
+            loss, hits = self.module(group.to(self.device))
+            total, hit = total + loss.item(), hit + int(hits.item())
+            labels += group.labels.numel()
             if self.reporter.stop_requested() == "cancel":
                 self.reporter.check()
         for _ in self._idle(idle):
             pass
-        return total, labels
+        return total, hit, labels
 
     def _worsening(self) -> bool:
         stopping = self.plan.early_stopping
         return stopping is not None and self.position.without_gain >= stopping.patience
 
-    def _save(self, validation_loss: float | None = None) -> None:
+    def _save(self, metrics: dict[str, float] | None = None) -> None:
+        """A checkpoint; `metrics`: what a validation at this step came to."""
         if not self.world.leads:
             return
 
@@ -343,8 +350,7 @@ class Training:
             )
             self.furnish(directory / "adapter")
 
-        metrics = {} if validation_loss is None else {"validation_loss": validation_loss}
-        self.reporter.checkpoint(self.position.step, write, **metrics)
+        self.reporter.checkpoint(self.position.step, write, **(metrics or {}))
         self.saved_step, self.saved_at = self.position.step, time.monotonic()
 
     def _stop_if_asked(self) -> None:

@@ -20,8 +20,10 @@ def job(database: Database, project_id: str) -> Job:
     accept_files(database, job.depends_on)
     claim = take(database, job.id)
     report(database, claim, metrics={1: {"loss": 2.5, "learning_rate": 1e-3}})
-    report(database, claim, metrics={2: {"loss": 2.0, "learning_rate": 1e-3}})
-    report(database, claim, metrics={2: {"validation_loss": 2.25}})
+    step = {"loss": 2.0, "token_accuracy": 0.5, "learning_rate": 1e-3}
+    report(database, claim, metrics={2: step})
+    validated = {"validation_loss": 2.25, "validation_token_accuracy": 0.4}
+    report(database, claim, metrics={2: validated})
     with database.transaction() as session:
         records.add_checkpoint(
             session, claim, step=2, storage_key="k", manifest=[], metrics={"validation_loss": 2.25}
@@ -64,9 +66,11 @@ def test_points_and_validations_are_metrics_and_the_rest_are_messages(
 ) -> None:
     *_, point, checkpoint, warning = events(database, job)
     assert (point.type, checkpoint.type, warning.type) == ("metrics", "metrics", "message")
-    shown = {"step": 2, "total_steps": 4, "train_loss": 2.0, "learning_rate": 1e-3}
+    trained = {"train_loss": 2.0, "train_mean_token_accuracy": 0.5}
+    shown = {"step": 2, "total_steps": 4, "learning_rate": 1e-3} | trained
     assert point.data == shown, "what is known of a step later is told later"
-    assert checkpoint.data == {"step": 2, "train_loss": 2.0, "valid_loss": 2.25}
+    validated = {"valid_loss": 2.25, "valid_mean_token_accuracy": 0.4}
+    assert checkpoint.data == {"step": 2} | trained | validated
     assert (warning.level, checkpoint.level) == ("warn", "info")
 
 

@@ -92,16 +92,17 @@ def test_events_tell_metrics_and_messages_newest_first(
     assert events[0].message == "The train job succeeded."
     metrics = [event.data for event in events if event.type == "metrics"]
     assert any("train_loss" in point for point in metrics)
-    assert any("valid_loss" in point for point in metrics)
+    assert any({"valid_loss", "valid_mean_token_accuracy"} <= set(point) for point in metrics)
 
 
 def test_the_curves_are_a_file_of_results(sdk: OpenAI, validated: FineTuningJob) -> None:
     [file_id] = validated.result_files
     assert sdk.files.retrieve(file_id).purpose == "fine-tune-results"
     first, *lines = sdk.files.content(file_id).text.splitlines()
-    assert first == "step,train_loss,valid_loss,learning_rate,gradient_norm"
+    assert first.startswith("step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy,")
     assert [line.split(",")[0] for line in lines] == ["1", "2", "3", "4"]
-    assert [bool(line.split(",")[2]) for line in lines] == [False, True, False, True]
+    for column in (3, 4):
+        assert [bool(line.split(",")[column]) for line in lines] == [False, True, False, True]
 
 
 def test_a_checkpoint_is_a_model(sdk: OpenAI, validated: FineTuningJob) -> None:
@@ -111,6 +112,8 @@ def test_a_checkpoint_is_a_model(sdk: OpenAI, validated: FineTuningJob) -> None:
     assert last.fine_tuning_job_id == validated.id
     assert last.fine_tuned_model_checkpoint == f"{validated.fine_tuned_model}:ckpt-step-4"
     assert last.metrics.train_loss and last.metrics.valid_loss
+    for share in (last.metrics.train_mean_token_accuracy, last.metrics.valid_mean_token_accuracy):
+        assert share is not None and 0 <= share <= 1
     found = sdk.models.retrieve(last.fine_tuned_model_checkpoint)
     assert found.id == last.fine_tuned_model_checkpoint
 

@@ -29,21 +29,29 @@ def test_loss_and_gradient_are_those_of_the_whole_logits(count):
     hidden, weight, labels = states(count)
     wanted = F.cross_entropy(hidden @ weight.t(), labels, reduction="sum")
     (gradient,) = torch.autograd.grad(wanted / 7, hidden)
-    loss = HeadLoss.apply(hidden, weight, labels)
+    loss, hits = HeadLoss.apply(hidden, weight, labels)
     (loss / 7).backward()
+    assert hits == ((hidden @ weight.t()).argmax(dim=1) == labels).sum()
     torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=0)
     torch.testing.assert_close(hidden.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
+def test_a_label_is_hit_where_it_is_the_most_probable_token():
+    _, weight, labels = states(ROWS + 3)
+    right, wrong = weight[labels] * 100, -weight[labels] * 100
+    assert HeadLoss.apply(right, weight, labels)[1] == ROWS + 3
+    assert HeadLoss.apply(torch.cat([right[:5], wrong[5:]]), weight, labels)[1] == 5
+
+
 def test_an_answer_that_the_model_holds_impossible_has_a_finite_loss():
     hidden, weight = torch.tensor([[1.0]]), torch.tensor([[0.0], [500.0]])
-    assert HeadLoss.apply(hidden, weight, torch.tensor([0])).item() == 500
-    assert HeadLoss.apply(hidden, weight, torch.tensor([1])).item() == 0
+    assert HeadLoss.apply(hidden, weight, torch.tensor([0]))[0].item() == 500
+    assert HeadLoss.apply(hidden, weight, torch.tensor([1]))[0].item() == 0
 
 
 def test_in_bf16_the_loss_adds_up_in_fp32():
     hidden, weight, labels = states(1000, torch.bfloat16)
-    loss = HeadLoss.apply(hidden, weight, labels)
+    loss, _ = HeadLoss.apply(hidden, weight, labels)
     wanted = F.cross_entropy((hidden @ weight.t()).float(), labels, reduction="sum")
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=0)
