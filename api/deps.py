@@ -1,4 +1,7 @@
-"""What endpoints ask for: a session, who is asking, a page."""
+"""What endpoints ask for: a session, who is asking, a page.
+
+What waits for nothing is `async`: a plain function would be called in a thread of its own.
+"""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -41,22 +44,22 @@ def principal_of(authorization: str) -> Principal:
     return principal
 
 
-def get_principal(request: Request) -> Principal:
+async def get_principal(request: Request) -> Principal:
     """Who asks, as the gate has found out before the body was read."""
     return request.state.principal
 
 
-def get_reading_principal(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
+async def get_reading_principal(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
     principal.require("read")
     return principal
 
 
-def get_writing_principal(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
+async def get_writing_principal(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
     principal.require("write")
     return principal
 
 
-def get_administering_principal(
+async def get_administering_principal(
     principal: Annotated[Principal, Depends(get_principal)],
 ) -> Principal:
     principal.require("admin")
@@ -76,7 +79,7 @@ SCOPE_OF = {
 }
 
 
-def get_page(
+async def get_page(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 20,
     order: Literal["asc", "desc"] = "desc",

@@ -21,7 +21,7 @@ from core.storage import get_storage
 router = APIRouter(prefix="/batches", tags=["batches"])
 
 
-def get_page(
+async def get_page(
     after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
 ) -> PageQuery:
     return PageQuery(after=after, limit=limit)

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/files", tags=["files"])
 EXPIRY = {f"expires_after[{name}]": name for name in ExpiresAfter.model_fields}
 
 
-def get_page(
+async def get_page(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",

@@ -40,7 +40,7 @@ METADATA = {
 }
 
 
-def get_checkpoints_page(
+async def get_checkpoints_page(
     after: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 10
 ) -> PageQuery:
     return PageQuery(after=after, limit=limit)

@@ -121,11 +121,12 @@ def _live_admins(session: Session, project_id: str) -> list[ApiKey]:
 def authenticate(session: Session, secret: str) -> tuple[Principal, bool]:
     """The principal of a secret and whether its last use is due to be noted; else
     `Unauthenticated`."""
-    now = session.scalar(select(db_now()))
-    candidates = session.scalars(
-        select(ApiKey).where(ApiKey.prefix == secret[:PREFIX_LENGTH], ApiKey.revoked_at.is_(None))
+    candidates = session.execute(
+        select(ApiKey, db_now()).where(
+            ApiKey.prefix == secret[:PREFIX_LENGTH], ApiKey.revoked_at.is_(None)
+        )
     )
-    for key in candidates:
+    for key, now in candidates:
         alive = key.expires_at is None or key.expires_at > now
         if alive and same_digest(key.sha256, digest(secret)):
             due = (key.last_used_at or 0) < now - TOUCH_SECONDS
