@@ -49,19 +49,20 @@ async def get_principal(request: Request) -> Principal:
     return request.state.principal
 
 
-async def get_reading_principal(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
+Known = Annotated[Principal, Depends(get_principal)]
+
+
+async def get_reading_principal(principal: Known) -> Principal:
     principal.require("read")
     return principal
 
 
-async def get_writing_principal(principal: Annotated[Principal, Depends(get_principal)]) -> Principal:
+async def get_writing_principal(principal: Known) -> Principal:
     principal.require("write")
     return principal
 
 
-async def get_administering_principal(
-    principal: Annotated[Principal, Depends(get_principal)],
-) -> Principal:
+async def get_administering_principal(principal: Known) -> Principal:
     principal.require("admin")
     return principal
 
