@@ -153,7 +153,7 @@ def begin_child(**_: object) -> None:
     if THIS.get("alone"):  # no sibling is at work there: the one before was killed
         _forget_work()
     if settings.spare_runner and THIS.get("queue") != KEEPER_QUEUE:
-        SPARE.prepare(THIS["queue"])
+        SPARE.prepare(THIS["queue"], THIS["device"])
 
 
 @worker_ready.connect

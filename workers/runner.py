@@ -28,7 +28,10 @@ from workers.ranks import Ranks
 from workers.template import fork_on_request
 
 PRELOAD = {
-    "gpu": ("torch", "transformers", "peft", "bitsandbytes", "datasets"),
+    "gpu": (
+        *("torch", "transformers", "peft", "bitsandbytes", "datasets"),
+        *("workers.recipes.train", "workers.recipes.generate"),
+    ),
     "cpu": ("datasets", "sqlglot", "tokenizers", "workers.recipes.prepare"),
 }
 FENCED = 71

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,11 +26,10 @@ RUNNER_ENVIRONMENT = {
 RUNNER = "workers.runner"
 """The module that runners are started with."""
 
-FORKED = ("cpu",)
-"""Queues whose runners are forked from a template that has done the imports: some 20 ms of CPU
-instead of a second. Not those of a GPU, whose driver does not survive a fork."""
-
 FORK_SECONDS = 10
+"""A template that has done its imports and does not answer for so long is given up."""
+IMPORT_SECONDS = 180
+"""One that is still at its imports after so long is given up."""
 
 
 @dataclass
@@ -39,14 +40,21 @@ class RunnerProcess:
     channel: Channel
 
     @property
-    def pid(self) -> int:
+    def pid(self) -> int | None:
+        """None as long as it has not begun."""
         return self.process.pid
 
+    def begun(self, timeout: float) -> bool:
+        """Whether it is there, or was; waits up to `timeout` seconds for it."""
+        return not isinstance(self.process, Forked) or self.process.begun(timeout)
+
     def kill(self) -> None:
-        """End the runner and whatever it started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        """End the runner and whatever it started. One that is not there yet finds, when it is, that
+        nobody wants it."""
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.process.wait()
         self.channel.close()
 
 
@@ -69,65 +77,91 @@ def start_process(theirs: socket.socket, *words: str, leads_group: bool = True) 
 
 
 class Template:
-    """A process that runners are forked from (`workers.template`). It dies with this one, and they
-    die with it."""
+    """A process that runners are forked from (`workers.template`), some 20 ms of CPU each instead
+    of seconds of imports. It dies with this one, and they die with it."""
 
     def __init__(self, queue: str) -> None:
         self._control, theirs = socket.socketpair()
         self._answers = Channel(self._control)
         self._process = start_process(theirs, queue, "template")
         self._ready = False
+        self._promised: deque[Forked] = deque()
         self._codes: dict[int, int] = {}
 
     def lives(self) -> bool:
         return self._process.poll() is None
 
     def fork(self) -> RunnerProcess | None:
-        """A runner; None while the imports are not done, or if the template does not answer."""
+        """A runner: here and now, or while the imports are under way one that begins as soon as
+        they are done. None if the template does not answer."""
         with suppress(ChannelClosed):
-            while self._hear(0) is not None:
+            while self.hear(0):
                 pass
-        if not self._ready or not self.lives():
+        if not self.lives():
             return None
         ours, theirs = socket.socketpair()
+        promised = Forked(self)
         try:
             with theirs:
                 socket.send_fds(self._control, [b"+"], [theirs.fileno()])
-            while (answer := self._hear(FORK_SECONDS)) is not None:
-                if "code" not in answer:
-                    return RunnerProcess(Forked(answer["pid"], self), Channel(ours))
-        except (OSError, ChannelClosed):
+            self._promised.append(promised)
+            if not self._ready or promised.begun(FORK_SECONDS):
+                return RunnerProcess(promised, Channel(ours))
+        except OSError:
             pass
         ours.close()
-        self._process.kill()  # a late answer would be taken for that to the next question
+        self.give_up()
         return None
+
+    def give_up(self) -> None:
+        """A late answer would be taken for that to a later question."""
+        self._process.kill()
 
     def end_of(self, pid: int, timeout: float | None) -> int | None:
         """How a runner ended; None if it did not within `timeout` seconds."""
         while pid not in self._codes:
             try:
-                if self._hear(timeout) is None:
+                if not self.hear(timeout):
                     return None
             except ChannelClosed:
                 return -signal.SIGKILL
         return self._codes.pop(pid)
 
-    def _hear(self, timeout: float | None) -> dict[str, int] | None:
+    def hear(self, timeout: float | None) -> bool:
+        """Take in the next thing that the template says; False if that is nothing so soon."""
         answer = self._answers.receive(timeout)
-        if answer is not None and "ready" in answer:
+        if answer is None:
+            return False
+        if "ready" in answer:
             self._ready = True
-        elif answer is not None and "code" in answer:
+        elif "code" in answer:
             self._codes[answer["pid"]] = answer["code"]
-        return answer
+        else:
+            self._promised.popleft().pid = answer["pid"]
+        return True
 
 
 class Forked:
-    """A runner that a template has forked, as `Popen` shows one that was started."""
+    """A runner that a template forks, as `Popen` shows one that was started. `pid`: None as long
+    as it is not there."""
 
-    def __init__(self, pid: int, template: Template) -> None:
-        self.pid = pid
+    def __init__(self, template: Template) -> None:
+        self.pid: int | None = None
         self.returncode: int | None = None
         self._template = template
+        self._gives_up = time.monotonic() + IMPORT_SECONDS
+
+    def begun(self, timeout: float | None) -> bool:
+        """Whether it is there, or never will be; waits up to `timeout` seconds for it."""
+        while self.pid is None and self.returncode is None:
+            if time.monotonic() > self._gives_up:
+                self._template.give_up()
+            try:
+                if not self._template.hear(timeout):
+                    return False
+            except ChannelClosed:
+                self.returncode = -signal.SIGKILL
+        return True
 
     def poll(self) -> int | None:
         return self._await(0)
@@ -139,13 +173,14 @@ class Forked:
         return code
 
     def _await(self, timeout: float | None) -> int | None:
-        if self.returncode is None:
+        if self.begun(timeout) and self.returncode is None:
             self.returncode = self._template.end_of(self.pid, timeout)
         return self.returncode
 
 
 class Spare:
-    """At most one waiting runner of a queue, or the template of its runners.
+    """At most one waiting runner of a queue; or, where jobs run on the CPU, the template of its
+    runners: a GPU's driver does not survive a fork.
 
     Call it from the main thread: a runner dies with the thread that started it.
     """
@@ -155,10 +190,10 @@ class Spare:
         self._template: Template | None = None
         self._lock = threading.Lock()
 
-    def prepare(self, queue: str) -> None:
+    def prepare(self, queue: str, device: str) -> None:
         """Start a spare or a template unless there is one."""
         with self._lock:
-            if queue in FORKED:
+            if device == "cpu":
                 if self._template is None or not self._template.lives():
                     self._template = Template(queue)
             elif self._waiting is None or self._waiting.process.poll() is not None:

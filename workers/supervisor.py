@@ -77,7 +77,7 @@ def _run_claimed(claim: Claim, worker_id: str, queue: str, device: str) -> str:
     finally:
         shutil.rmtree(workdir, ignore_errors=True)
         if settings.spare_runner and not DRAIN.is_set():
-            SPARE.prepare(queue)
+            SPARE.prepare(queue, device)
 
 
 class Attempt:
@@ -144,6 +144,8 @@ class Attempt:
         spec = make_spec(self.claim, self.settings, self.workdir, self.device, aid)
         self.keep = spec.params.get("keep") or self.keep
         self.ceiling = spec.params.get("memory_ceiling")
+        while not self.runner.begun(POLL_SECONDS):
+            heed()
         self.ledger.note(records.note_attempt, runner_pid=self.runner.pid)
         heed()
         fence = self.settings.lease_seconds - self.settings.fence_grace_seconds

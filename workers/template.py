@@ -1,8 +1,9 @@
 """A process that has done the slow imports once and forks a runner whenever one is asked for.
 
-Knows nothing of jobs. Not for queues whose imports may wake a GPU's driver: that does not survive
-a fork. Its parent asks by sending the runner's end of the pipe; it answers with the pid, and later
-with how that process ended: `{"pid": 7}`, `{"pid": 7, "code": 0}`, a line each.
+Knows nothing of jobs. Not for jobs on a GPU, whose driver does not survive a fork. Its parent asks
+by sending the runner's end of the pipe, at any time; it answers when it is ready, with the pid, and
+later with how that process ended: `{"ready": true}`, `{"pid": 7}`, `{"pid": 7, "code": 0}`, a line
+each.
 """
 
 import gc

@@ -132,7 +132,7 @@ def test_a_frozen_runner_ends_when_it_thaws_after_its_lease(listener) -> None:
 
 def test_a_spare_is_handed_out_once_and_replaced() -> None:
     spare = Spare()
-    spare.prepare("none")
+    spare.prepare("none", "cuda")
     first = spare.take("none")
     second = spare.take("none")
     try:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -25,11 +24,9 @@ def template() -> Iterator[Template]:
 
 
 def fork(template: Template) -> RunnerProcess:
-    """A runner, once the template has done its imports."""
-    deadline = time.monotonic() + 60
-    while (runner := template.fork()) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    """A runner that is there."""
+    runner = template.fork()
+    assert runner is not None and runner.begun(60)
     return runner
 
 
@@ -101,17 +98,44 @@ def test_a_frozen_template_is_given_up_and_replaced(
     assert template.fork() is None
 
 
-def test_the_spare_of_a_queue_without_a_gpu_is_a_template() -> None:
+def test_a_runner_asked_for_during_the_imports_comes_when_they_are_done(
+    template: Template,
+) -> None:
+    early = template.fork()
+    assert early is not None and early.pid is None and early.process.poll() is None
+    assert early.begun(60) and early.pid != fork(template).pid
+
+
+def test_one_that_was_given_up_before_it_came_ends_by_itself(template: Template) -> None:
+    early = template.fork()
+    early.kill()
+    assert early.begun(60) and early.process.wait(timeout=20) == 0
+
+
+def test_one_whose_template_dies_before_it_came_counts_as_killed(template: Template) -> None:
+    early = template.fork()
+    template._process.kill()
+    assert early.begun(20) and early.pid is None
+    assert early.process.poll() == -signal.SIGKILL
+
+
+def test_imports_that_never_end_are_given_up(
+    template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.spare.IMPORT_SECONDS", 0.5)
+    template._process.send_signal(signal.SIGSTOP)
+    early = template.fork()
+    assert not early.begun(1)
+    assert early.begun(20) and early.process.poll() == -signal.SIGKILL
+
+
+def test_where_jobs_run_on_the_cpu_the_spare_is_a_template() -> None:
     spare = Spare()
     first = spare.take("cpu")
     assert isinstance(first.process, subprocess.Popen), "nothing is prepared: one is started"
-    spare.prepare("cpu")
-    deadline = time.monotonic() + 60
+    spare.prepare("cpu", "cpu")
     runner = spare.take("cpu")
-    while not isinstance(runner.process, Forked):
-        runner.kill()
-        assert time.monotonic() < deadline
-        runner = spare.take("cpu")
+    assert isinstance(runner.process, Forked)
     for one in (first, runner):
         one.kill()
     spare._template._process.kill()
