@@ -35,6 +35,8 @@ PRELOAD = {
     "cpu": ("datasets", "sqlglot", "tokenizers", "workers.recipes.prepare"),
 }
 FENCED = 71
+LAST_WORDS_BYTES = 2 * 1024**2
+"""Set aside, so that a runner whose memory is full can still say so."""
 
 
 def main(argv: list[str]) -> None:
@@ -64,6 +66,7 @@ def serve(pipe: socket.socket) -> None:
 def work(channel: Channel, spec: Spec, *, fence_seconds: float) -> None:
     """Run the recipe and say how it ended; the last message is always result, failed or stopped."""
     redirect_output(Path(spec.workdir) / "runner.log")
+    reserve = bytearray(LAST_WORDS_BYTES)
     context = Context(spec, channel.send)
     ranks = Ranks(spec, channel.send)
     ear = threading.Thread(target=listen, args=(channel, context, fence_seconds), daemon=True)
@@ -83,9 +86,10 @@ def work(channel: Channel, spec: Spec, *, fence_seconds: float) -> None:
     except ChannelClosed:
         os._exit(FENCED)
     except BaseException as error:
+        del reserve
+        traceback.clear_frames(error.__traceback__)  # they hold what filled the memory
         ranks.hear_cause()
         failure = classify(error)
-        traceback.clear_frames(error.__traceback__)  # they hold what filled the memory
         with contextlib.suppress(MemoryError, OSError):  # a full disk takes no log either
             traceback.print_exc()
         channel.send(

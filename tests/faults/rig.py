@@ -31,7 +31,6 @@ SHORT = {
     "sweep_seconds": "1",
     "ring_again_seconds": "3",
     "stop_grace_seconds": "15",
-    "spare_runner": "false",
     "threads": "1",
 }
 SYSTEM = ("keeper", "beat", "api")

@@ -22,7 +22,7 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture
-def start():
+def start(fork):
     """Starts a runner of a training in two processes; whatever is left of it is killed."""
     started: list[RunnerProcess] = []
 
@@ -38,7 +38,7 @@ def start():
             processes=2,
             resume=str(resume) if resume else None,
         )
-        runner = start_runner(queue)
+        runner = fork() if queue == "gpu" else start_runner(queue)
         started.append(runner)
         runner.channel.send(kind="job", spec=asdict(spec), fence_seconds=600)
         return runner

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.tiny_model import build_tiny_dataset, build_tiny_model
 from workers.context import Spec
-from workers.spare import RunnerProcess, start_runner
+from workers.spare import RunnerProcess
 
 MB = 1024**2
 ASKED = {"quantization": "none", "precision": "fp32", "max_new_tokens": 8}
@@ -86,8 +86,8 @@ def heard(runner: RunnerProcess) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def runner():
-    started = start_runner("gpu")
+def runner(fork):
+    started = fork()
     yield started
     started.kill()
 
@@ -112,11 +112,11 @@ def test_a_recipe_that_gets_no_memory_ends_with_class_oom_host(
     assert runner.process.wait(timeout=30) == 0
 
 
-def test_a_training_that_gets_too_little_heals_and_learns_the_same(inputs, tmp_path) -> None:
+def test_a_training_that_gets_too_little_heals_and_learns_the_same(fork, inputs, tmp_path) -> None:
     weights = {}
     # A group of 8 wants 865 MB of addresses here, one of 4 still fits in 600 to 750.
     for name, more in (("whole", None), ("limited", 650 * MB)):
-        runner = start_runner("gpu")
+        runner = fork()
         try:
             if more is not None:
                 limit(runner, more)

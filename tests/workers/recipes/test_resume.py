@@ -10,7 +10,7 @@ import pytest
 from tests.workers.recipes.training import EXACT, Killed, context, make_inputs, same, weights
 from workers.context import Spec
 from workers.recipes import train
-from workers.spare import start_runner
+from workers.spare import RunnerProcess
 
 FIGURES = ("steps", "epochs", "best_step", "validation_loss", "train_loss")
 SETTINGS = {
@@ -64,10 +64,11 @@ def test_a_validation_depends_on_steps_and_not_on_the_clock(inputs, tmp_path):
     assert same(weights(often.out), weights(whole.out))
 
 
-def in_a_runner(inputs, workdir: Path, params, *, resume=None, kill_after=None) -> Path | None:
+def in_a_runner(
+    runner: RunnerProcess, inputs, workdir: Path, params, *, resume=None, kill_after=None
+) -> Path | None:
     """One attempt in a process of its own, killed -9 once it has told of step `kill_after`;
     returns its newest checkpoint, kept."""
-    runner = start_runner("gpu")
     spec = Spec(
         job_id="job_1",
         type="train",
@@ -100,13 +101,13 @@ def in_a_runner(inputs, workdir: Path, params, *, resume=None, kill_after=None) 
     "quantization",
     ["8bit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("none", "4bit"))],
 )
-def test_runners_that_are_killed_leave_what_the_next_needs(inputs, tmp_path, quantization):
+def test_runners_that_are_killed_leave_what_the_next_needs(fork, inputs, tmp_path, quantization):
     """Real processes, SIGKILL, and the weights of one that nobody disturbed."""
     params = {**EXACT, "quantization": quantization, "save_steps": 2, "epochs": 4}
-    in_a_runner(inputs, tmp_path / "whole", params)
+    in_a_runner(fork(), inputs, tmp_path / "whole", params)
     resume = None
     for number, step in enumerate((3, 7, 11)):
         workdir = tmp_path / f"killed-{number}"
-        resume = in_a_runner(inputs, workdir, params, resume=resume, kill_after=step)
-    in_a_runner(inputs, tmp_path / "final", params, resume=resume)
+        resume = in_a_runner(fork(), inputs, workdir, params, resume=resume, kill_after=step)
+    in_a_runner(fork(), inputs, tmp_path / "final", params, resume=resume)
     assert same(weights(tmp_path / "final/out"), weights(tmp_path / "whole/out"))
