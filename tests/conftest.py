@@ -7,6 +7,7 @@ import pytest
 
 from tests.servers import (
     S3Server,
+    drop_postgres_database,
     new_postgres_database,
     postgres_server,
     s3_server,
@@ -36,9 +37,11 @@ def postgres_server_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server_url: str) -> str:
+def postgres_url(postgres_server_url: str) -> Iterator[str]:
     """The URL of a fresh, empty PostgreSQL database."""
-    return new_postgres_database(postgres_server_url)
+    url = new_postgres_database(postgres_server_url)
+    yield url
+    drop_postgres_database(url)
 
 
 @pytest.fixture(scope="session")

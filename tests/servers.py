@@ -26,6 +26,7 @@ from cli.platform.binaries import find_broker_binary
 from cli.platform.leash import dies_with
 
 START_SECONDS = 30
+MEMORY_BYTES = 4 * 1024**3
 
 
 @dataclass
@@ -148,7 +149,7 @@ def killable_postgres(*, port: int | None = None, password: str = "") -> Iterato
     """
     # The server refuses to run as root, and so do its tools: they run as nobody.
     user = "nobody" if os.geteuid() == 0 else None
-    with _short_folder() as folder:
+    with _short_folder(_in_memory()) as folder:
         if user:
             shutil.chown(folder, user)
         programs = _programs_for(user, folder)
@@ -191,6 +192,16 @@ def new_postgres_database(server_url: str, *, template: str = "template0") -> st
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING \'UTF8\'')
     return urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+
+
+def drop_postgres_database(url: str) -> None:
+    """Whoever is still connected to it is sent away."""
+    import psycopg
+
+    name = urlsplit(url).path.removeprefix("/")
+    server = urlunsplit(urlsplit(url)._replace(path="/postgres"))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @dataclass(frozen=True)
@@ -307,10 +318,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def _short_folder() -> Iterator[Path]:
+def _short_folder(parent: Path = Path("/tmp")) -> Iterator[Path]:
     # A socket's path has room for about 100 bytes; pytest's own folders are longer.
-    with tempfile.TemporaryDirectory(prefix="ty-", dir="/tmp", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="ty-", dir=parent, ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def _in_memory() -> Path:
+    """A file system in memory where there is one with room: a database is hundreds of files."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_BYTES
+    return memory if roomy else Path("/tmp")
 
 
 def _answers_ping(path: Path) -> bool:

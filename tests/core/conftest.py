@@ -9,7 +9,7 @@ import pytest
 from core.accounts.service import ensure_project
 from core.db import Database, get_database
 from tests.platform import environment, migrate
-from tests.servers import new_postgres_database
+from tests.servers import drop_postgres_database, new_postgres_database
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +40,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         url = new_postgres_database(server, template=request.getfixturevalue("postgres_template"))
     with environment(data_dir=str(tmp_path), database_url=url, broker_url="redis://127.0.0.1:1/0"):
         yield get_database()
+    if request.param == "postgresql":
+        drop_postgres_database(url)
 
 
 @pytest.fixture
