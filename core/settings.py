@@ -42,7 +42,9 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu or cuda: what a gpu worker runs on")
     processes: int = Field(0, ge=0, description="of a training; 0: one a GPU, on a CPU one")
     threads: int = Field(0, ge=0, description="CPU threads of a runner; 0: all cores")
-    spare_runner: bool = Field(True, description="keep a runner, or on a CPU what they are forked from, with its imports done")
+    spare_runner: bool = Field(
+        True, description="a runner, or on a CPU their template, waits with its imports done"
+    )
 
     retain_checkpoints_days: float = Field(30, gt=0, description="checkpoints of ended jobs")
     retain_orphans_days: float = Field(2, gt=0, description="files that no row points to")
