@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
+from core.chat.logprobs import ChoiceLogprobs
 from core.ids import new_id
 
 FinishReason = Literal["stop", "length"]
@@ -19,7 +20,7 @@ class Choice(BaseModel):
     index: int
     message: AnswerMessage
     finish_reason: FinishReason
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
 class Usage(BaseModel):
@@ -54,7 +55,7 @@ class ChunkChoice(BaseModel):
     index: int
     delta: Delta
     finish_reason: FinishReason | None = None
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
 class ChatCompletionChunk(BaseModel):

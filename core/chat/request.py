@@ -16,6 +16,7 @@ DEFAULT_TOKENS = 1024
 COLDEST = 0.001
 MOST_ANSWERS = 128
 MOST_MESSAGES = 2048
+MOST_TOP_LOGPROBS = 20
 
 
 class Message(BaseModel):
@@ -63,7 +64,6 @@ class Unheard(BaseModel):
     function_call: only("none", "auto") = None
     functions: only([]) = None
     logit_bias: only({}) = None
-    logprobs: only(False) = None
     modalities: only(["text"], instead="['text'] is") = None
     parallel_tool_calls: only(True, False) = None
     prediction: only() = None
@@ -73,7 +73,6 @@ class Unheard(BaseModel):
     service_tier: only("auto", "default") = None
     tool_choice: only("none", "auto") = None
     tools: only([]) = None
-    top_logprobs: only(0) = None
     verbosity: only("medium") = None
     web_search_options: only() = None
 
@@ -86,6 +85,7 @@ class ChatRequest(Unheard):
 
     model: Text = Field(min_length=1, max_length=400)
     messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
+    logprobs: bool | None = Field(None, strict=True)
     max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
     max_tokens: int | None = Field(None, ge=1, le=1_000_000)
     n: int | None = Field(None, ge=1, le=MOST_ANSWERS)
@@ -94,6 +94,7 @@ class ChatRequest(Unheard):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(None, ge=0, le=2)
+    top_logprobs: int | None = Field(None, ge=0, le=MOST_TOP_LOGPROBS)
     top_p: float | None = Field(None, gt=0, le=1)
 
     @field_validator("temperature")
@@ -119,6 +120,14 @@ class ChatRequest(Unheard):
             raise PydanticCustomError("invalid_stream_options", "only where stream is true")
         return options
 
+    @field_validator("top_logprobs")
+    @classmethod
+    def _belongs(cls, count: int | None, given: ValidationInfo) -> int | None:
+        """0 is what an answer without them has anyway."""
+        if count and not given.data.get("logprobs"):
+            raise PydanticCustomError("invalid_top_logprobs", "only where logprobs is true")
+        return count
+
     @property
     def turns(self) -> list[dict[str, str]]:
         return [message.turn() for message in self.messages]
@@ -126,6 +135,12 @@ class ChatRequest(Unheard):
     @property
     def answer_tokens(self) -> int:
         return self.max_completion_tokens or self.max_tokens or DEFAULT_TOKENS
+
+    @property
+    def best_tokens(self) -> int | None:
+        """How many of each place's likeliest tokens are to be told with the one that was said; None
+        where no token is."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
     @property
     def include_usage(self) -> bool:

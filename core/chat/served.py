@@ -19,6 +19,7 @@ from core.chat.completion import (
     Delta,
     completion_id,
 )
+from core.chat.logprobs import logprobs_of
 from core.chat.request import ChatRequest
 from core.serving import wire
 from core.serving.wire import End, Text, Usage
@@ -36,6 +37,7 @@ def to_ask(request: ChatRequest) -> wire.Request:
         n=request.n or 1,
         stop=tuple(request.stop or ()),
         stream=bool(request.stream),
+        logprobs=request.best_tokens,
     )
 
 
@@ -64,6 +66,7 @@ class Reply:
                 index=end.index,
                 message=AnswerMessage(content=end.text),
                 finish_reason=end.finish_reason,
+                logprobs=logprobs_of(end.tokens),
             )
             for end in ends
         ]
@@ -85,13 +88,14 @@ class Reply:
                 if event.index not in begun:
                     begun.add(event.index)
                     yield self._piece(event.index, Delta(role="assistant", content=""))
-                if event.text:
-                    yield self._piece(event.index, Delta(content=event.text))
+                if event.text or event.tokens:
+                    told = logprobs_of(event.tokens)
+                    yield self._piece(event.index, Delta(content=event.text), logprobs=told)
                 if isinstance(event, End):
-                    yield self._piece(event.index, Delta(), event.finish_reason)
+                    yield self._piece(event.index, Delta(), finish_reason=event.finish_reason)
 
-    def _piece(self, index: int, delta: Delta, reason: str | None = None) -> ChatCompletionChunk:
-        return self._chunk([ChunkChoice(index=index, delta=delta, finish_reason=reason)])
+    def _piece(self, index: int, delta: Delta, **more) -> ChatCompletionChunk:
+        return self._chunk([ChunkChoice(index=index, delta=delta, **more)])
 
     def _chunk(self, choices: list[ChunkChoice], **more) -> ChatCompletionChunk:
         return ChatCompletionChunk(

@@ -16,6 +16,8 @@ READER_SECONDS = 60.0
 
 FinishReason = Literal["stop", "length"]
 Fault = Literal["request", "platform"]
+Token = dict[str, Any]
+"""A token with its log probability, as OpenAI shows it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Sql:
 @dataclass(frozen=True)
 class Request:
     """What is asked, and how an answer is drawn. `stream`: text comes as it is written; an answer
-    to `Sql` ends with its statement, which shows only behind it, so it comes whole."""
+    to `Sql` ends with its statement, which shows only behind it, so it comes whole. `logprobs`: the
+    tokens are told too, and so many of the best of each place."""
 
     prompt: Chat | Sql
     max_tokens: int
@@ -49,6 +52,7 @@ class Request:
     n: int = 1
     stop: tuple[str, ...] = ()
     stream: bool = False
+    logprobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,11 @@ class Taken:
 
 @dataclass(frozen=True)
 class Text:
-    """What answer number `index` says next."""
+    """What answer number `index` says next, and which tokens are in it where they are wanted."""
 
     index: int
     text: str
+    tokens: list[Token] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class End:
     index: int
     text: str
     finish_reason: FinishReason
+    tokens: list[Token] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,8 @@ def read_request(text: str) -> tuple[Request, str | None]:
 
 
 def write_event(event: Event) -> str:
-    return json.dumps([_name(event), asdict(event)], ensure_ascii=False)
+    # All events are flat: `asdict` would copy each number of each token.
+    return json.dumps([_name(event), vars(event)], ensure_ascii=False)
 
 
 def read_event(text: str) -> Event:

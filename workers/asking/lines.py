@@ -20,6 +20,7 @@ from core.chat.completion import (
     completion_id,
     usage,
 )
+from core.chat.logprobs import ChoiceLogprobs, logprobs_of
 from core.chat.request import ChatRequest
 from core.chat.sql import SqlRequest
 from core.chat.sql_answer import sql_answer
@@ -27,9 +28,11 @@ from core.errors import InvalidInput
 from core.sql.runner import Runner
 from core.training.prompts import PromptTemplate
 from workers.asking.form import Refused, Row
+from workers.ml.account import Account
 from workers.ml.answering import encode_prompt
 from workers.ml.generation import Completion, Request
 from workers.ml.sampling import Sampling
+from workers.ml.spelling import Spelling
 
 
 class Lines(ABC):
@@ -88,6 +91,10 @@ class ChatLines(Lines):
     endpoint = "/v1/chat/completions"
     asks_by = "messages"
 
+    def __init__(self, tokenizer: Any, template: PromptTemplate, *, model: str) -> None:
+        super().__init__(tokenizer, template, model=model)
+        self._spelling = Spelling(tokenizer)
+
     def request(self, index: int, asked: Line) -> Request | Refused:
         request: ChatRequest = asked.request
         try:
@@ -102,6 +109,7 @@ class ChatLines(Lines):
             seed=index if request.seed is None else request.seed,
             n=request.n or 1,
             stop=tuple(request.stop or ()),
+            logprobs=request.best_tokens,
         )
         return Request(index, prompt_ids, sampling)
 
@@ -111,6 +119,7 @@ class ChatLines(Lines):
                 index=one.index,
                 message=AnswerMessage(content=one.text),
                 finish_reason=one.finish_reason,
+                logprobs=self._logprobs(asked.request, one),
             )
             for one in completions
         ]
@@ -122,6 +131,12 @@ class ChatLines(Lines):
             usage=used,
         )
         return completion.model_dump(mode="json")
+
+    def _logprobs(self, request: ChatRequest, one: Completion) -> ChoiceLogprobs | None:
+        if request.best_tokens is None:
+            return None
+        account = Account(self._spelling)
+        return logprobs_of(account.end(one.token_ids, one.scores, len(one.text)))
 
 
 class SqlLines(Lines):

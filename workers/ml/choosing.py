@@ -12,6 +12,7 @@ from torch import Tensor
 from workers.ml.drafts import DRAFT
 from workers.ml.rows import Row
 from workers.ml.sampling import draw, greedy
+from workers.ml.scores import scores
 
 
 def draft(rows: Sequence[Row], *, most_rows: int) -> None:
@@ -36,16 +37,23 @@ def choose(rows: Sequence[Row], logits: Tensor) -> list[list[int]]:
     at = 0
     for row in rows:
         said = best[at : at + 1 + len(row.draft)]
-        chosen.append(_verified(row, said) if row.generator is None else [_drawn(row, logits[at])])
-        forked += [
-            said if one.generator is None else [_drawn(one, logits[at])] for one in row.forks
-        ]
+        own = logits[at : at + len(said)]
+        chosen.append(_next(row, own, said))
+        forked += [_next(one, own, said) for one in row.forks]
         at += len(said)
     return chosen + forked
 
 
-def _drawn(row: Row, logits: Tensor) -> int:
-    return draw(logits, row.request.sampling, row.generator)
+def _next(row: Row, logits: Tensor, said: list[int]) -> list[int]:
+    """A row's next tokens out of its logits, of which `said` are the best."""
+    sampling = row.request.sampling
+    if row.generator is None:
+        tokens = _verified(row, said)
+    else:
+        tokens = [draw(logits[0], sampling, row.generator)]
+    if sampling.logprobs is not None:
+        row.scores += scores(logits[: len(tokens)], tokens, sampling.logprobs)
+    return tokens
 
 
 def _verified(row: Row, said: list[int]) -> list[int]:

@@ -41,6 +41,7 @@ class Endings:
             latency_seconds=time.monotonic() - row.entered,
             finish_reason=reason,
             index=row.index,
+            scores=row.scores[: len(tokens)],
         )
 
     def _text(self, tokens: list[int]) -> str:

@@ -173,7 +173,7 @@ class Engine:
         """What the answers that go on have said so far. Where memory ran out one may begin again;
         it says the same once more."""
         for row in self._rows:
-            yield Unfinished(row.request.id, row.index, row.tokens)
+            yield Unfinished(row.request.id, row.index, row.tokens, row.scores)
 
     def cancel(self, request_id: Hashable) -> None:
         """Nothing more is computed for a request, nor said of it."""

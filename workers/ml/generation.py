@@ -4,12 +4,13 @@
 words.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from workers.ml.sampling import Sampling
+from workers.ml.scores import Score
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Request:
 @dataclass(frozen=True)
 class Completion:
     """`text` without end tokens and stop strings. `latency_seconds`: from entering to the end.
-    `index`: which of the request's `n` answers it is.
+    `index`: which of the request's `n` answers it is. `scores`: of `token_ids`, if they are wanted.
 
     finish_reason: `stop` (end token, stop string or end of the statement), `length`, or `error`,
     and then `error` says what was wrong with this prompt alone.
@@ -44,6 +45,7 @@ class Completion:
     finish_reason: str
     error: str | None = None
     index: int = 0
+    scores: Sequence[Score] = ()
 
 
 class Unfinished(NamedTuple):
@@ -52,6 +54,7 @@ class Unfinished(NamedTuple):
     id: Hashable
     index: int
     token_ids: list[int]
+    scores: list[Score]
 
 
 @dataclass

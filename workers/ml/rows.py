@@ -10,6 +10,7 @@ from workers.ml.decoding import Entering, Step
 from workers.ml.drafts import Lookup
 from workers.ml.generation import Request
 from workers.ml.sampling import generator_of
+from workers.ml.scores import Score
 
 
 @dataclass
@@ -17,7 +18,8 @@ class Row:
     """An answer in a place: `fill` positions of its own are cached, `tokens` were generated.
     `forks`: further answers to the same prompt, which take a copy of its cache once it has entered.
     `draft`: what it tries to say next after its last token, to be verified in this step.
-    `watched`: its text has taken a turn after which any token may show that it has ended."""
+    `watched`: its text has taken a turn after which any token may show that it has ended.
+    `scores`: of its tokens, if the request wants them."""
 
     request: Request
     prefix: Prefix | None
@@ -26,6 +28,7 @@ class Row:
     entered: float = 0.0
     fill: int = 0
     tokens: list[int] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
     forks: list["Row"] = field(default_factory=list)
     draft: list[int] = field(default_factory=list)
     lookup: Lookup | None = None

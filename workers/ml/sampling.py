@@ -14,6 +14,7 @@ class Sampling:
 
     `n` answers to one prompt, each drawn apart; the first is the one that n = 1 would give.
     `stop`: strings that end the answer and are cut from it. `sql`: end it with the statement.
+    `logprobs`: each token comes with its score, and with so many of the best of its place.
     """
 
     max_new_tokens: int = 256
@@ -23,6 +24,7 @@ class Sampling:
     n: int = 1
     stop: tuple[str, ...] = ()
     sql: bool = False
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:

@@ -19,6 +19,7 @@ from core.basemodels.safety import check_adapter_directory, check_model_director
 from core.errors import InvalidInput, JobFailure
 from workers.ml.generation import Completion, Counts, Request, refusal
 from workers.ml.sampling import Sampling
+from workers.ml.scores import Score, bounded
 from workers.ml.stopping import end_of_answer
 
 MISSING = "vLLM is not installed here; install the extra `vllm` in an environment of its own"
@@ -154,6 +155,7 @@ def parameters(sampling: Sampling, ends: list[int]) -> dict[str, Any]:
         "seed": sampling.seed if sampling.temperature > 0 else None,
         "stop": list(sampling.stop) or None,
         "stop_token_ids": ends,
+        "logprobs": sampling.logprobs,
     }
 
 
@@ -162,16 +164,28 @@ def completion(request: Request, answer, seconds: float, ends: list[int]) -> Com
     no longer than the statement where the request asks so."""
     tokens = list(answer.token_ids)
     end = end_of_answer(answer.text, request.sampling)
+    said = tokens[:-1] if tokens and tokens[-1] in ends else tokens
     return Completion(
         id=request.id,
-        token_ids=tokens[:-1] if tokens and tokens[-1] in ends else tokens,
+        token_ids=said,
         text=answer.text[:end],
         prompt_tokens=len(request.prompt_ids),
         completion_tokens=len(tokens),
         latency_seconds=seconds,
         finish_reason="stop" if end is not None else answer.finish_reason or "stop",
         index=answer.index,
+        scores=_scores(answer, said, request.sampling.logprobs),
     )
+
+
+def _scores(answer, tokens: list[int], best: int | None) -> list[Score]:
+    """vLLM has by place the best tokens and the one that was said, each with its rank."""
+    scores: list[Score] = []
+    for token, place in zip(tokens, () if best is None else answer.logprobs, strict=False):
+        ranked = sorted(place.items(), key=lambda one: one[1].rank)
+        found = [(other, bounded(its.logprob)) for other, its in ranked if its.rank <= best]
+        scores.append(Score(bounded(place[token].logprob), found))
+    return scores
 
 
 def _over(answer, sampling: Sampling) -> bool:

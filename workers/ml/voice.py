@@ -11,14 +11,15 @@ BROKEN = "\ufffd"
 
 class Voice:
     """One answer, whose pieces in a row are its text. An answer for SQL ends with its statement,
-    which shows only behind it (`whole`): nothing of it is said before its end."""
+    which shows only behind it (`whole`): nothing of it is said before its end. `said`: characters
+    so far."""
 
     def __init__(self, tokenizer, *, stop: Sequence[str] = (), whole: bool = False) -> None:
         self._tokenizer = tokenizer
         self._stop = stop
         self._whole = whole
         self._text = ""
-        self._said = 0
+        self.said = 0
         # A token's text may depend on the one before: tokens are decoded from `_begin` on, of which
         # those before `_end` are in the text already.
         self._begin = self._end = 0
@@ -41,8 +42,8 @@ class Voice:
         return self._say(text, len(text))
 
     def _say(self, text: str, end: int) -> str:
-        said = text[self._said : end]
-        self._said = max(self._said, end)
+        said = text[self.said : end]
+        self.said = max(self.said, end)
         return said
 
     def _held(self) -> int:

@@ -45,6 +45,7 @@ class Prompts:
             n=request.n,
             stop=request.stop,
             sql=isinstance(prompt, Sql) and template.style != "chat",
+            logprobs=request.logprobs,
         )
         return generation.Request(request_id, prompt_ids, sampling, adapter)
 

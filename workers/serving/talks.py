@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from core.serving.wire import End, Event, Failed, Request, Text, Usage
+from workers.ml.account import Account
 from workers.ml.generation import Completion, Unfinished
+from workers.ml.spelling import Spelling
 from workers.ml.voice import Voice
 
 
@@ -23,12 +25,13 @@ class Done:
 
 @dataclass
 class Talk:
-    """A request that is being answered: a voice for each answer, of which `left` go on. `asks_by`:
-    the field that says what is asked."""
+    """A request that is being answered: a voice for each answer, of which `left` go on, and an
+    account of its tokens where they are wanted. `asks_by`: the field that says what is asked."""
 
     asks_by: str
     adapter: str | None
     voices: list[Voice]
+    accounts: list[Account | None]
     left: int
     usage: Usage = field(default_factory=lambda: Usage(0, 0))
 
@@ -39,6 +42,7 @@ class Talks:
     def __init__(self, tokenizer, done: Done) -> None:
         self.done = done
         self._tokenizer = tokenizer
+        self._spelling = Spelling(tokenizer)
         self._talks: dict[str, Talk] = {}
 
     def __len__(self) -> int:
@@ -55,7 +59,9 @@ class Talks:
 
     def begin(self, request_id: str, request: Request, adapter: str | None, *, whole: bool) -> None:
         voices = [Voice(self._tokenizer, stop=request.stop, whole=whole) for _ in range(request.n)]
-        self._talks[request_id] = Talk(request.prompt.asks_by, adapter, voices, left=request.n)
+        accounts = [None if request.logprobs is None else Account(self._spelling) for _ in voices]
+        asks_by = request.prompt.asks_by
+        self._talks[request_id] = Talk(asks_by, adapter, voices, accounts, left=request.n)
 
     def say(
         self, unfinished: Iterable[Unfinished], completions: Iterable[Completion]
@@ -63,8 +69,7 @@ class Talks:
         """What is new of every request, of most of them nothing."""
         said: dict[str, list[Event]] = {request_id: [] for request_id in self._talks}
         for one in unfinished:
-            if text := self._talks[one.id].voices[one.index].go_on(one.token_ids):
-                said[one.id].append(Text(one.index, text))
+            said[one.id] += self._go_on(one)
         for completion in completions:
             said[completion.id] += self._end(completion)
         return said
@@ -81,6 +86,14 @@ class Talks:
         self._talks.pop(request_id, None)
         self.done.failed += 1
 
+    def _go_on(self, one: Unfinished) -> list[Event]:
+        talk = self._talks[one.id]
+        voice, account = talk.voices[one.index], talk.accounts[one.index]
+        text, tokens = voice.go_on(one.token_ids), None
+        if account is not None:
+            tokens = account.go_on(one.token_ids, one.scores, voice.said)
+        return [Text(one.index, text, tokens)] if text or tokens else []
+
     def _end(self, completion: Completion) -> list[Event]:
         talk = self._talks[completion.id]
         if completion.error is not None:
@@ -88,11 +101,13 @@ class Talks:
             self.done.failed += 1
             code = "context_length_exceeded"
             return [Failed("request", code, completion.error, param=talk.asks_by)]
-        rest = talk.voices[completion.index].end(completion.text)
+        rest, tokens = talk.voices[completion.index].end(completion.text), None
+        if (account := talk.accounts[completion.index]) is not None:
+            tokens = account.end(completion.token_ids, completion.scores, len(completion.text))
         said = talk.usage.completion_tokens + completion.completion_tokens
         talk.usage = Usage(completion.prompt_tokens, said)
         talk.left -= 1
-        events: list[Event] = [End(completion.index, rest, completion.finish_reason)]
+        events: list[Event] = [End(completion.index, rest, completion.finish_reason, tokens)]
         if not talk.left:
             events.append(talk.usage)
             self.done.requests += 1

@@ -50,7 +50,8 @@ def lines_of(response: httpx.Response) -> list[Any]:
     ("given", "param"),
     [
         ({"presence_penalty": 1}, "presence_penalty"),
-        ({"logprobs": True}, "logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
         ({"grammar": "x"}, "grammar"),
         ({"messages": [{"role": "assistant", "content": "Four"}]}, "messages"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
@@ -122,6 +123,53 @@ def test_usage_comes_last_if_it_is_asked_for(http: httpx.Client) -> None:
     assert all(chunk["usage"] is None for chunk in chunks)
     assert last["choices"] == []
     assert last["usage"] == {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
+
+
+def token(text: bytes, logprob: float, *others: dict[str, Any]) -> dict[str, Any]:
+    shown = text.decode("utf-8", "replace")
+    told = {"token": shown, "logprob": logprob, "bytes": [*text]}
+    return {**told, "top_logprobs": [told, *others]}
+
+
+END_OF_TURN = {"token": "<|im_end|>", "logprob": -3.5, "bytes": None}
+HALVES = [token(b"\xe5\xa5", -0.25, END_OF_TURN), token(b"\xbd", 0.0)]
+WITH_TOKENS = {"logprobs": True, "top_logprobs": 2}
+
+
+@on_sqlite
+def test_logprobs_come_with_each_answer_as_openai_has_them(http: httpx.Client) -> None:
+    events = [End(1, "", "stop", []), End(0, "好", "stop", HALVES), Usage(7, 3)]
+    with Speaker(lambda asked: events) as speaker:
+        answer = http.post(PATH, json=ASKED | WITH_TOKENS | {"n": 2}).json()
+    assert speaker.asked[0].request.logprobs == 2
+    first, second = (choice["logprobs"] for choice in answer["choices"])
+    assert first == {"content": HALVES, "refusal": None}
+    assert second == {"content": [], "refusal": None}
+
+
+@on_sqlite
+def test_in_a_stream_they_come_with_the_text_that_they_are(http: httpx.Client) -> None:
+    events = [
+        Text(0, "好", HALVES),
+        Text(0, "a", []),  # of a token that goes on behind what can be said
+        End(0, "", "stop", [token(b"a", -1.0)]),
+        Usage(7, 3),
+    ]
+    with Speaker(lambda asked: events):
+        *chunks, _ = lines_of(http.post(PATH, json=STREAMED | WITH_TOKENS))
+    choices = [chunk["choices"][0] for chunk in chunks]
+    assert [choice["delta"].get("content") for choice in choices] == ["", "好", "a", "", None]
+    told = [choice["logprobs"] and choice["logprobs"]["content"] for choice in choices]
+    assert told == [None, HALVES, [], [token(b"a", -1.0)], None]
+
+
+@on_sqlite
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_who_asks_for_no_logprobs_has_null(http: httpx.Client, stream: bool) -> None:
+    with Speaker(lambda asked: said("4")) as speaker:
+        text = http.post(PATH, json=ASKED | {"stream": stream}).text
+    assert speaker.asked[0].request.logprobs is None
+    assert text.count('"logprobs":null') == text.count('"index":')
 
 
 @on_sqlite

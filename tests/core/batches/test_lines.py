@@ -70,7 +70,8 @@ def test_rows_leave_blank_lines_out_and_numbers_count_them(tmp_path: Path) -> No
         (line(body={"messages": BODY["messages"]}), "missing_required_parameter", "body.model"),
         (line(body=BODY | {"top_k": 5}), "unknown_parameter", "body.top_k"),
         (line(body=BODY | {"temperature": 3}), "less_than_equal", "body.temperature"),
-        (line(body=BODY | {"logprobs": True}), "unsupported_value", "body.logprobs"),
+        (line(body=BODY | {"logit_bias": {"5": 1}}), "unsupported_value", "body.logit_bias"),
+        (line(body=BODY | {"top_logprobs": 2}), "invalid_top_logprobs", "body.top_logprobs"),
         (
             line(body=BODY | {"messages": [{"role": "bot", "content": "x"}]}),
             "literal_error",

@@ -19,6 +19,7 @@ HARMLESS = {
     "frequency_penalty": 0,
     "logit_bias": {},
     "logprobs": False,
+    "top_logprobs": 0,
     "response_format": {"type": "text"},
     "modalities": ["text"],
     "parallel_tool_calls": True,
@@ -33,9 +34,11 @@ REFUSED = [
     ({"presence_penalty": 0.5}, "presence_penalty"),
     ({"frequency_penalty": -1}, "frequency_penalty"),
     ({"logit_bias": {"50256": -100}}, "logit_bias"),
-    ({"logprobs": True}, "logprobs"),
     ({"logprobs": 1}, "logprobs"),
     ({"top_logprobs": 3}, "top_logprobs"),
+    ({"logprobs": False, "top_logprobs": 3}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": -1}, "top_logprobs"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"tools": [{"type": "function"}]}, "tools"),
     ({"service_tier": "priority"}, "service_tier"),
@@ -98,3 +101,18 @@ def test_the_newer_bound_of_an_answer_goes_before_the_older_one():
 
 def test_one_stop_string_is_a_list_of_one():
     assert ChatRequest.model_validate(ASKED | {"stop": ";"}).stop == [";"]
+
+
+@pytest.mark.parametrize(
+    ("given", "best"),
+    [
+        ({}, None),
+        ({"logprobs": False}, None),
+        ({"top_logprobs": 0}, None),
+        ({"logprobs": True}, 0),
+        ({"logprobs": True, "top_logprobs": None}, 0),
+        ({"top_logprobs": 20, "logprobs": True}, 20),
+    ],
+)
+def test_tokens_are_told_where_logprobs_is_true_with_so_many_others(given, best):
+    assert ChatRequest.model_validate(ASKED | given).best_tokens == best

@@ -5,6 +5,13 @@ import pytest
 from core.serving import wire
 from core.serving.wire import Chat, End, Failed, Request, Sql, Taken, Text, Usage
 
+TOKEN = {
+    "token": "\ufffd",
+    "logprob": -0.25,
+    "bytes": [228],
+    "top_logprobs": [{"token": "<|im_end|>", "logprob": -9999.0, "bytes": None}],
+}
+
 
 @pytest.mark.parametrize(
     "prompt",
@@ -15,7 +22,9 @@ from core.serving.wire import Chat, End, Failed, Request, Sql, Taken, Text, Usag
     ],
 )
 def test_a_request_is_read_as_it_was_written(prompt):
-    request = Request(prompt, 7, temperature=0.5, seed=-3, n=2, stop=("\n\n", "结束"), stream=True)
+    request = Request(
+        prompt, 7, temperature=0.5, seed=-3, n=2, stop=("\n\n", "结束"), stream=True, logprobs=3
+    )
     assert wire.read_request(wire.write_request(request, "projects/p/a")) == (
         request,
         "projects/p/a",
@@ -28,7 +37,10 @@ def test_a_request_is_read_as_it_was_written(prompt):
     [
         Taken("server_1"),
         Text(1, "你"),
+        Text(0, "", [TOKEN]),
         End(0, "", "length"),
+        End(0, "你", "stop", [TOKEN, TOKEN]),
+        End(0, "", "stop", []),
         Usage(3, 4),
         Failed("request", "invalid_messages", "no"),
     ],

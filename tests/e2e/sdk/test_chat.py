@@ -9,6 +9,7 @@ from typing import Any
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
+from openai.types.chat import ChatCompletionChunk, ChatCompletionTokenLogprob
 from openai.types.fine_tuning import FineTuningJob
 
 from tests.e2e.conftest import SHORT, Platform, wait_until
@@ -98,6 +99,37 @@ def test_an_answer_ends_before_a_stop_string(sdk: OpenAI, server: str) -> None:
     cut = sdk.chat.completions.create(**asked, stop=stop).choices[0]
     assert cut.message.content == whole[: whole.index(stop)]
     assert cut.finish_reason == "stop"
+
+
+def test_each_token_of_an_answer_comes_with_its_log_probability(sdk: OpenAI, model: str) -> None:
+    asked: dict[str, Any] = {"model": model, "messages": ASKED, "max_tokens": 40}
+    plain = sdk.chat.completions.create(**asked)
+    assert plain.choices[0].logprobs is None
+    asked |= {"logprobs": True, "top_logprobs": 5}
+    [choice] = sdk.chat.completions.create(**asked).choices
+    assert choice.message.content == plain.choices[0].message.content
+    content = choice.logprobs.content
+    text = b"".join(bytes(token.bytes) for token in content).decode("utf-8", "replace")
+    assert text == choice.message.content
+    for token in content:
+        assert len(token.top_logprobs) == 5
+        best = token.top_logprobs[0]
+        assert (best.token, best.logprob) == (token.token, token.logprob), "it is not drawn"
+    with sdk.chat.completions.stream(**asked) as stream:
+        told = [one for event in stream if event.type == "chunk" for one in of_chunk(event.chunk)]
+    assert stream.current_completion_snapshot.choices[0].logprobs.content == told
+    assert [one.bytes for one in told] == [one.bytes for one in content]
+    assert [one.logprob for one in told] == pytest.approx(
+        [one.logprob for one in content], abs=1e-3
+    )
+
+
+def of_chunk(chunk: ChatCompletionChunk) -> list[ChatCompletionTokenLogprob]:
+    return [
+        token
+        for choice in chunk.choices
+        for token in (choice.logprobs and choice.logprobs.content) or []
+    ]
 
 
 def test_a_conversation_goes_on_with_an_answer_as_it_came(sdk: OpenAI, server: str) -> None:

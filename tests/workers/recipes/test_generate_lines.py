@@ -78,6 +78,25 @@ def test_each_chat_line_becomes_a_completion_of_its_own(tmp_path: Path, model: P
     assert not list(ctx.out.iterdir()), "the keeper makes the files"
 
 
+def test_a_line_that_asks_has_the_tokens_of_each_answer_with_their_log_probabilities(
+    tmp_path: Path, model: Path
+) -> None:
+    asked = {"max_tokens": 12, "temperature": 1.0, "seed": 3, "n": 2}
+    lines = [chat("plain", **asked), chat("asks", **asked, logprobs=True, top_logprobs=3)]
+    ctx = context(tmp_path, model, *lines)
+    run(ctx)
+    plain, asks = (ctx.rows[index]["response"]["body"]["choices"] for index in range(2))
+    assert [choice["message"] for choice in asks] == [choice["message"] for choice in plain]
+    assert [choice["logprobs"] for choice in plain] == [None, None]
+    for choice in asks:
+        content = choice["logprobs"]["content"]
+        assert list(choice["logprobs"]) == ["content", "refusal"]
+        assert list(content[0]) == ["token", "logprob", "bytes", "top_logprobs"]
+        assert all(len(one["top_logprobs"]) == 3 and one["logprob"] < 0 for one in content)
+        told = b"".join(bytes(one["bytes"]) for one in content)
+        assert told.decode("utf-8", "replace") == choice["message"]["content"]
+
+
 def test_an_answer_names_what_an_alias_stood_for(tmp_path: Path, model: Path) -> None:
     ctx = context(tmp_path, model, chat("a", model="sales@production"), chat("b", model="sales:3"))
     run(ctx)
