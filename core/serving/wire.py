@@ -109,7 +109,7 @@ _EVENTS = {kind.__name__.lower(): kind for kind in (Taken, Text, End, Usage, Fai
 def write_request(request: Request, adapter: str | None) -> str:
     """`adapter`: the storage key of the LoRA weights that shall answer."""
     said = {"prompt": _name(request.prompt), "adapter": adapter, **asdict(request.prompt)}
-    how = asdict(request)
+    how = _given(asdict(request))
     del how["prompt"]
     return json.dumps({"said": said, "how": how}, ensure_ascii=False)
 
@@ -126,7 +126,7 @@ def read_request(text: str) -> tuple[Request, str | None]:
 
 def write_event(event: Event) -> str:
     # All events are flat: `asdict` would copy each number of each token.
-    return json.dumps([_name(event), vars(event)], ensure_ascii=False)
+    return json.dumps([_name(event), _given(vars(event))], ensure_ascii=False)
 
 
 def read_event(text: str) -> Event:
@@ -156,6 +156,11 @@ def events_key(request_id: str) -> str:
     """The stream of an answer: entries {event}. It is the client's, who makes it, keeps it alive
     and deletes it; a server writes only while it is there."""
     return EVENTS + request_id
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without what is not there: the other side may be of a version that knows no such field."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _name(value: Any) -> str:

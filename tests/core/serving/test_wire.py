@@ -47,3 +47,12 @@ def test_a_request_is_read_as_it_was_written(prompt):
 )
 def test_an_event_is_read_as_it_was_written(event):
     assert wire.read_event(wire.write_event(event)) == event
+
+
+def test_what_is_not_there_is_not_written():
+    """So that the API and the workers of two versions understand each other as far as they can."""
+    plain = wire.write_request(Request(Chat([]), 7), None)
+    assert "logprobs" not in plain and "logprobs" in wire.write_request(
+        Request(Chat([]), 7, logprobs=0), None
+    )
+    assert "tokens" not in wire.write_event(Text(0, "a"))
