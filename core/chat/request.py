@@ -17,6 +17,8 @@ COLDEST = 0.001
 MOST_ANSWERS = 128
 MOST_MESSAGES = 2048
 MOST_TOP_LOGPROBS = 20
+MOST_WITH_LOGPROBS = 16
+"""Answers at once: a kilobyte and more a token adds up."""
 
 
 class Message(BaseModel):
@@ -119,6 +121,15 @@ class ChatRequest(Unheard):
         if options is not None and not given.data.get("stream"):
             raise PydanticCustomError("invalid_stream_options", "only where stream is true")
         return options
+
+    @field_validator("n")
+    @classmethod
+    def _few(cls, count: int | None, given: ValidationInfo) -> int | None:
+        if count and count > MOST_WITH_LOGPROBS and given.data.get("logprobs"):
+            raise PydanticCustomError(
+                "invalid_n", "with logprobs at most {most} answers", {"most": MOST_WITH_LOGPROBS}
+            )
+        return count
 
     @field_validator("top_logprobs")
     @classmethod
