@@ -179,8 +179,8 @@ class Forked:
 
 
 class Spare:
-    """At most one waiting runner of a queue; or, where jobs run on the CPU, the template of its
-    runners: a GPU's driver does not survive a fork.
+    """At most one waiting runner of a queue. Where jobs run on the CPU it is forked from a template
+    that has done the imports; a GPU's driver does not survive a fork.
 
     Call it from the main thread: a runner dies with the thread that started it.
     """
@@ -191,23 +191,21 @@ class Spare:
         self._lock = threading.Lock()
 
     def prepare(self, queue: str, device: str) -> None:
-        """Start a spare or a template unless there is one."""
+        """See to it that one waits, or will when its imports are done."""
         with self._lock:
-            if device == "cpu":
-                if self._template is None or not self._template.lives():
-                    self._template = Template(queue)
-            elif self._waiting is None or self._waiting.process.poll() is not None:
-                self._waiting = start_runner(queue)
+            if device == "cpu" and (self._template is None or not self._template.lives()):
+                self._template = Template(queue)
+            if self._waiting is None or self._waiting.process.poll() is not None:
+                self._waiting = self._template.fork() if self._template else start_runner(queue)
 
     def take(self, queue: str) -> RunnerProcess:
-        """A runner that has done its imports, or a new one."""
+        """The one that waits, or a new one."""
         with self._lock:
-            if self._template is not None and (forked := self._template.fork()) is not None:
-                return forked
             waiting, self._waiting = self._waiting, None
-        if waiting is not None and waiting.process.poll() is None:
-            return waiting
-        return start_runner(queue)
+            if waiting is not None and waiting.process.poll() is None:
+                return waiting
+            forked = self._template.fork() if self._template else None
+        return forked or start_runner(queue)
 
 
 SPARE = Spare()

@@ -134,9 +134,11 @@ def test_where_jobs_run_on_the_cpu_the_spare_is_a_template() -> None:
     first = spare.take("cpu")
     assert isinstance(first.process, subprocess.Popen), "nothing is prepared: one is started"
     spare.prepare("cpu", "cpu")
-    runner = spare.take("cpu")
-    assert isinstance(runner.process, Forked)
-    for one in (first, runner):
+    waiting, other = spare.take("cpu"), spare.take("cpu")
+    for one in (waiting, other):
+        assert isinstance(one.process, Forked) and one.begun(60)
+    assert waiting.pid != other.pid
+    for one in (first, waiting, other):
         one.kill()
     spare._template._process.kill()
     spare._template._process.wait()
