@@ -9,7 +9,6 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 Found = TypeVar("Found")
-CANCEL_AGAIN_SECONDS = 0.1
 GONE = 499
 """Nobody reads this answer; the log has the word that nginx has for it."""
 
@@ -33,11 +32,8 @@ def nobody_left() -> Response:
 
 
 async def _end(task: asyncio.Future) -> None:
-    """Cancel it until it is done. Once is not enough: before Python 3.12 `asyncio.wait_for`, by
-    which redis-py sends, loses a cancellation that comes in the moment in which it is through."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
+    task.cancel()
+    await asyncio.wait({task})
     if not task.cancelled():
         task.exception()  # nobody is left to hear it; unasked, asyncio would log it
 
