@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 import core.tables  # noqa: F401 - a foreign key is followed to a table that is known
+from api.closing import closing_by_signal
 from api.deps import get_principal
 from api.document import install_document
 from api.errors import install_error_handlers
@@ -33,7 +34,6 @@ from api.routes import (
     workers,
 )
 from api.schemas.common import ERRORS
-from api.streams import closing_by_signal
 from core.retention import tidy_machine
 from core.settings import get_settings
 

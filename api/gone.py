@@ -23,15 +23,15 @@ async def unless_gone(request: Request, work: Awaitable[Found]) -> Found:
             raise ClientDisconnect
         return working.result()
     finally:
-        await _end(leaving)
-        await _end(working)
+        await end(leaving)
+        await end(working)
 
 
 def nobody_left() -> Response:
     return Response(status_code=GONE)
 
 
-async def _end(task: asyncio.Future) -> None:
+async def end(task: asyncio.Future) -> None:
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():

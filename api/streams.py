@@ -6,13 +6,10 @@ misses nothing. While it waits it holds no thread and no connection to the datab
 """
 
 import asyncio
-import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Annotated, Any
 
 from fastapi import Header, Request
@@ -112,26 +109,3 @@ async def _lines(
                 beat = time.monotonic()
                 yield ": still here\n\n"
             await asyncio.sleep(POLL_SECONDS)
-
-
-@contextmanager
-def closing_by_signal(closing: threading.Event) -> Iterator[None]:
-    """Set `closing` when this process is told to stop. A server waits for open answers before it
-    tells the application so, and a stream is one that does not end by itself."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    servers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    heeded = {number: handler for number, handler in servers.items() if callable(handler)}
-
-    def close(number: int, frame: FrameType | None) -> None:
-        closing.set()
-        heeded[number](number, frame)
-
-    for number in heeded:
-        signal.signal(number, close)
-    try:
-        yield
-    finally:
-        for number, handler in heeded.items():
-            signal.signal(number, handler)

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Send
 
 from api.asking import answers, find_model, name_of
+from api.closing import until_closing
 from api.deps import Reader
 from api.errors import answer_to
 from api.gone import nobody_left, unless_gone
@@ -70,7 +71,7 @@ async def _lines(
     async with aclosing(others):
         try:
             yield _line(first.text(with_usage=with_usage))
-            async for chunk in others:
+            async for chunk in until_closing(request.app.state.closing, others):
                 yield _line(chunk.text(with_usage=with_usage))
         except Exception as error:
             # The status is out; a client's SDK raises what it finds in an object `error`.

@@ -1,11 +1,13 @@
 """`/v1/chat/completions` over HTTP: what it refuses, how it answers, and how it breaks off."""
 
 import json
+import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +22,7 @@ from core.fleet.service import Node, register
 from core.jobs.models import Job
 from core.serving.exchange import Asked
 from core.serving.wire import End, Event, Failed, Text, Usage
+from tests.api.process import api_process
 from tests.api.served import Speaker
 from tests.e2e.conftest import wait_until
 
@@ -209,6 +212,30 @@ def test_a_server_that_dies_in_the_middle_ends_the_stream_with_an_error(http: ht
     with Speaker(half) as speaker:
         *_, last = lines_of(http.post(PATH, json=STREAMED))
     assert last["error"]["code"] == "server_lost"
+
+
+@on_sqlite
+@pytest.mark.parametrize("pause", [0.0, 60.0], ids=["among tokens", "between two"])
+def test_an_api_that_is_stopped_ends_the_stream_with_an_error(
+    http: httpx.Client, data_dir: Path, pause: float
+) -> None:
+    over = threading.Event()
+
+    def endless(asked: Asked) -> Iterator[Event]:
+        while not over.is_set():
+            yield Text(0, "x")
+            over.wait(pause)
+
+    with Speaker(endless), api_process(data_dir) as api:
+        url, headers = f"{api.base_url}{PATH}", {"authorization": http.headers["authorization"]}
+        with httpx.stream("POST", url, json=STREAMED, headers=headers, timeout=30) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            api.process.send_signal(signal.SIGTERM)
+            *_, last = [line for line in lines if line]
+        assert api.process.wait(timeout=5) in (0, -signal.SIGTERM)
+        over.set()
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "api_stopping"
 
 
 @on_sqlite
