@@ -94,7 +94,8 @@ def test_what_one_rank_fails_of_is_the_jobs_failure(start, inputs, tmp_path, mon
     """Not what the others meet then, a connection that is broken."""
     (tmp_path / "train.step@2").write_text("break")
     monkeypatch.setenv(failpoints.VARIABLE, str(tmp_path))
-    runner = start("gpu", tmp_path / "work", inputs, EXACT)
+    # One that is started, not forked: it has this environment.
+    runner = start("none", tmp_path / "work", inputs, EXACT)
     rank = rank_of(runner)
     failure = last_word(runner)["failure"]
     assert failure["klass"] == "crash" and "failpoint train.step@2" in failure["message"]
