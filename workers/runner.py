@@ -29,8 +29,8 @@ from workers.template import fork_on_request
 
 PRELOAD = {
     "gpu": (
-        *("torch", "transformers", "peft", "bitsandbytes", "datasets"),
-        *("workers.recipes.train", "workers.recipes.generate"),
+        *("torch", "transformers", "peft", "bitsandbytes", "datasets", "sqlglot"),
+        *("workers.recipes.train", "workers.recipes.evaluate", "workers.recipes.generate"),
     ),
     "cpu": ("datasets", "sqlglot", "tokenizers", "workers.recipes.prepare"),
 }

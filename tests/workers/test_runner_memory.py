@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.tiny_model import build_tiny_dataset, build_tiny_model
 from workers.context import Spec
-from workers.spare import RunnerProcess
+from workers.spare import RunnerProcess, start_runner
 
 MB = 1024**2
 ASKED = {"quantization": "none", "precision": "fp32", "max_new_tokens": 8}
@@ -86,8 +86,9 @@ def heard(runner: RunnerProcess) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def runner(fork):
-    started = fork()
+def runner(fork, type):
+    """Of the queue on which such a job runs: what it imports is imported."""
+    started = start_runner("cpu") if type == "prepare" else fork()
     yield started
     started.kill()
 
