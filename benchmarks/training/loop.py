@@ -19,7 +19,8 @@ def build_training(
     """A `Training`; the layers below the adapted ones run in every step."""
     from core.training.sizing import Sizing
     from workers.ml import lora, memory
-    from workers.ml.training import Plan, Training
+    from workers.ml.plan import Plan
+    from workers.ml.training import Training
 
     memory.keep_freed_memory()
     lora.speed_up(adapted)

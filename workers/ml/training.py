@@ -1,17 +1,16 @@
 """The training loop: steps, validation, checkpoints, early stopping, from packed groups on.
 
-Knows token ids and a model with an adapter; no text, no dataset format, no job. What it reports
-goes to a `Reporter`, which the job's context satisfies. What is learned depends on the examples,
-the plan and the numbers of threads and of ranks alone: not on the clock, on kills, or on memory
-that ran out. Of several ranks (`workers.ml.parallel`) the first reports, saves and hears wishes.
+Knows token ids and a model with an adapter; no text, no dataset format, no job. What is learned
+depends on the examples, the plan and the numbers of threads and of ranks alone: not on the clock,
+on kills, or on memory that ran out. Of several ranks (`workers.ml.parallel`) the first reports,
+saves and hears wishes.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -38,40 +37,7 @@ from workers.ml.module import TrainingModule
 from workers.ml.optimisation import make_optimizer, make_schedule
 from workers.ml.packing import Example, Group, groups_of, pack
 from workers.ml.parallel import ALONE, World
-
-
-class Reporter(Protocol):
-    def progress(self, step: int, total: int, **figures: Any) -> None: ...
-    def metric(self, step: int, **values: float) -> None: ...
-    def event(self, message: str, *, level: str = "info", **data: Any) -> None: ...
-    def memory(self, **lesson: Any) -> None: ...
-    def checkpoint(self, step: int, write: Callable[[Path], None], **metrics: float) -> None: ...
-    def stop_requested(self) -> str | None: ...
-    def check(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A training with every "auto" resolved, as it begins. A validation and a checkpoint come each
-    `save_steps`, or at each epoch's end; a checkpoint alone after `save_seconds` without one.
-    `lower_cache`: `Thrift`'s, None where it is still to be decided."""
-
-    epochs: float
-    batch_size: int
-    micro_batch: int
-    learning_rate: float
-    schedule: str
-    warmup_ratio: float
-    weight_decay: float
-    max_grad_norm: float
-    precision: str
-    save_seconds: float
-    save_steps: int | None
-    early_stopping: EarlyStopping | None
-    seed: int
-    share_prefix: bool = True
-    gradient_checkpointing: bool = False
-    lower_cache: int | None = None
+from workers.ml.plan import Plan, Reporter
 
 
 class Training:

@@ -23,8 +23,9 @@ from workers.ml.examples import Dataset, read_dataset
 from workers.ml.healing import Thrift
 from workers.ml.loading import LoadedModel, load_base
 from workers.ml.parallel import World
+from workers.ml.plan import Plan
 from workers.ml.sharding import must_shard, shard
-from workers.ml.training import Plan, Training
+from workers.ml.training import Training
 
 
 def run(ctx) -> dict[str, Any]:
@@ -33,9 +34,7 @@ def run(ctx) -> dict[str, Any]:
     Every rank of a training on several devices runs it; the first alone saves the adapter.
     """
     settings = TrainSettings.from_params(ctx.params)
-    world = parallel.join(ctx.rank, ctx.processes, meeting=ctx.meeting, device=ctx.device)
-    if must_shard(ctx.inputs["model"], world, quantization=settings.quantization):
-        world = replace(world, sharded=True)
+    world = join(ctx, settings)
     dataset = read_dataset(ctx.inputs["dataset"])
     template = choose_template(
         settings,
@@ -43,22 +42,7 @@ def run(ctx) -> dict[str, Any]:
         schema_text=ctx.params.get("schema_text") or dataset.schema_text,
         dialect=ctx.params.get("dialect") or dataset.dialect,
     )
-    loaded = load_base(
-        ctx.inputs["model"],
-        quantization=settings.quantization,
-        precision=settings.precision,
-        device=ctx.device,
-        placement="cpu" if world.sharded else None,
-    )
-    if world.sharded:
-        shard(loaded.model, world)
-        ctx.event(f"the base's weights are divided over {world.size} devices")
-    ctx.check()
-    ctx.event(
-        f"base model loaded: {loaded.quantized_layers} layers quantised "
-        f"({settings.quantization}), {loaded.dtype}"
-    )
-
+    loaded = load(ctx, settings, world)
     encode = partial(encode_split, ctx, dataset, loaded, template, settings)
     train, validation = encode("train"), thin_out(encode("validation"))
     start = Start.read(ctx.inputs["continue_from"]) if "continue_from" in ctx.inputs else None
@@ -95,12 +79,7 @@ def run(ctx) -> dict[str, Any]:
     result = {
         "resolved": {**resolved, "prompt": template.style},
         "prompt": template.style,
-        "quantized_layers": loaded.quantized_layers,
-        "weight_bytes": loaded.weight_bytes,
-        "trainable_parameters": sum(p.numel() for p in lora.trainable_parameters(model)),
-        "train_examples": len(train),
-        "validation_examples": len(validation),
-        "train_tokens": sum(map(len, train)),
+        **sizes(loaded, model, train, validation),
         **figures,
     }
     if world.leads:
@@ -108,6 +87,48 @@ def run(ctx) -> dict[str, Any]:
         earlier = read_points(ctx.inputs["curves"]) if "curves" in ctx.inputs else {}
         write_curves(ctx.out / FILE_NAME, earlier | ctx.points, steps=figures["steps"])
     return result
+
+
+def join(ctx, settings: TrainSettings) -> World:
+    """The ranks that train together; they divide the base among them where none could hold it."""
+    world = parallel.join(ctx.rank, ctx.processes, meeting=ctx.meeting, device=ctx.device)
+    if must_shard(ctx.inputs["model"], world, quantization=settings.quantization):
+        return replace(world, sharded=True)
+    return world
+
+
+def load(ctx, settings: TrainSettings, world: World) -> LoadedModel:
+    """The base model, on its device or divided over those of all ranks."""
+    loaded = load_base(
+        ctx.inputs["model"],
+        quantization=settings.quantization,
+        precision=settings.precision,
+        device=ctx.device,
+        placement="cpu" if world.sharded else None,
+    )
+    if world.sharded:
+        shard(loaded.model, world)
+        ctx.event(f"the base's weights are divided over {world.size} devices")
+    ctx.check()
+    ctx.event(
+        f"base model loaded: {loaded.quantized_layers} layers quantised "
+        f"({settings.quantization}), {loaded.dtype}"
+    )
+    return loaded
+
+
+def sizes(
+    loaded: LoadedModel, model, train: Sequence[Example], validation: Sequence[Example]
+) -> dict[str, int]:
+    """How large all that was is."""
+    return {
+        "quantized_layers": loaded.quantized_layers,
+        "weight_bytes": loaded.weight_bytes,
+        "trainable_parameters": sum(p.numel() for p in lora.trainable_parameters(model)),
+        "train_examples": len(train),
+        "validation_examples": len(validation),
+        "train_tokens": sum(map(len, train)),
+    }
 
 
 def encode_split(
