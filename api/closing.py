@@ -50,7 +50,7 @@ async def until_closing(
         try:
             while not (closing.is_set() or upcoming.done()):
                 await asyncio.wait({upcoming}, timeout=LOOK_SECONDS)
-            if closing.is_set():
+            if not upcoming.done():
                 raise Unavailable("The API is being restarted; ask again.", code="api_stopping")
             yield upcoming.result()
         except StopAsyncIteration:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from anyio import CancelScope
 from fastapi import Request
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
@@ -32,8 +33,10 @@ def nobody_left() -> Response:
 
 
 async def end(task: asyncio.Future) -> None:
+    """Cancel it, and wait until it is gone, also where this task is being cancelled itself."""
     task.cancel()
-    await asyncio.wait({task})
+    with CancelScope(shield=True):
+        await asyncio.wait({task})
     if not task.cancelled():
         task.exception()  # nobody is left to hear it; unasked, asyncio would log it
 

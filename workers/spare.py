@@ -137,6 +137,7 @@ class Template:
         elif "code" in answer:
             self._codes[answer["pid"]] = answer["code"]
         else:
+            self._codes.pop(answer["pid"], None)  # of one before it that nobody asked about
             self._promised.popleft().pid = answer["pid"]
         return True
 
@@ -154,10 +155,10 @@ class Forked:
     def begun(self, timeout: float | None) -> bool:
         """Whether it is there, or never will be; waits up to `timeout` seconds for it."""
         while self.pid is None and self.returncode is None:
-            if time.monotonic() > self._gives_up:
-                self._template.give_up()
             try:
-                if not self._template.hear(timeout):
+                if not self._template.hear(timeout):  # first: it may have answered long ago
+                    if time.monotonic() > self._gives_up:
+                        self._template.give_up()
                     return False
             except ChannelClosed:
                 self.returncode = -signal.SIGKILL

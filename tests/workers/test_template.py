@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -117,6 +118,20 @@ def test_one_whose_template_dies_before_it_came_counts_as_killed(template: Templ
     template._process.kill()
     assert early.begun(20) and early.pid is None
     assert early.process.poll() == -signal.SIGKILL
+
+
+def test_one_that_came_long_before_it_is_asked_for_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is idle for long listens to nothing that its template says."""
+    monkeypatch.setattr("workers.spare.IMPORT_SECONDS", 0.5)
+    spare = Spare()
+    spare.prepare("none", "cpu")
+    time.sleep(3)
+    runner = spare.take("none")
+    assert runner.begun(60)
+    time.sleep(0.5)
+    assert runner.process.poll() is None and spare._template.lives()
+    runner.kill()
+    spare._template.give_up()
 
 
 def test_imports_that_never_end_are_given_up(
