@@ -23,6 +23,11 @@ async def all_of(answer):
     return [event async for event in answer]
 
 
+async def asked_in_full(client, place):
+    async with client.ask(place, ASK, nothing) as answer:
+        return await all_of(answer)
+
+
 def test_a_request_is_taken_with_its_adapter_and_its_events_come_in_order(place, exchange):
     exchange.open()
 
@@ -89,11 +94,7 @@ def test_a_client_whose_task_is_cancelled_leaves_nothing_behind(place, exchange)
     exchange.open()
 
     async def work(client):
-        async def ask():
-            async with client.ask(place, ASK, nothing) as answer:
-                await all_of(answer)
-
-        asking = asyncio.create_task(ask())
+        asking = asyncio.create_task(asked_in_full(client, place))
         asked = []
         while not asked:
             asked = await asyncio.to_thread(exchange.take, 1, patience=1)
@@ -111,12 +112,8 @@ def test_a_cancellation_is_not_lost_at_whatever_moment_it_comes(place, exchange)
     exchange.open()
 
     async def work(client):
-        async def ask():
-            async with client.ask(place, ASK, nothing) as answer:
-                await all_of(answer)
-
         for turns in range(400):
-            asking = asyncio.create_task(ask())
+            asking = asyncio.create_task(asked_in_full(client, place))
             for _ in range(turns % 80):
                 await asyncio.sleep(0)
             exchange.take(1)
