@@ -57,7 +57,14 @@ MOMENTS: dict[str, Moment] = {
     "storing": held_at("attempt.checkpoint@40"),
     "finishing": held_at("attempt.finish"),
 }
-every_moment = pytest.mark.parametrize("moment", MOMENTS)
+
+
+def at_moments(*in_make_test: str) -> pytest.MarkDecorator:
+    """At every moment; those that are not named here only in `make chaos`."""
+    marks = {name: () if name in in_make_test else pytest.mark.chaos for name in MOMENTS}
+    return pytest.mark.parametrize(
+        "moment", [pytest.param(name, marks=mark) for name, mark in marks.items()]
+    )
 
 
 def wish(rig: Rig, job_id: str, word: str) -> float:
@@ -83,7 +90,7 @@ def nothing_is_left_of(rig: Rig, job_id: str) -> None:
 
 
 @pytest.mark.fault(17)
-@every_moment
+@at_moments("queued", "briefing", "training", "saving", "storing", "finishing")
 def test_a_cancelled_job_ends_once_and_in_time(machine: Rig, moment: str) -> None:
     adapter = f"cancelled-{moment}"
     job_id = MOMENTS[moment](machine, adapter)
@@ -112,13 +119,7 @@ def test_a_job_whose_runner_hangs_is_cancelled_in_time_all_the_same(machine: Rig
 
 
 @pytest.mark.fault(17)
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param(name, marks=() if name in ("queued", "training") else pytest.mark.chaos)
-        for name in MOMENTS
-    ],
-)
+@at_moments("training")
 def test_a_paused_job_frees_its_worker_in_time_and_resumed_comes_to_the_same(
     machine: Rig, undisturbed: dict[str, Any], moment: str
 ) -> None:

@@ -108,10 +108,9 @@ def test_a_job_whose_api_dies_while_it_rings_runs_once_and_a_retry_with_its_key_
     assert outcomes(machine, again.json()["id"]) == ["succeeded"]
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(6)
-@pytest.mark.parametrize(
-    "failpoint", [pytest.param("job.publish", marks=pytest.mark.chaos), "job.rung"]
-)
+@pytest.mark.parametrize("failpoint", ["job.publish", "job.rung"])
 def test_a_job_whose_relay_dies_between_mark_and_message_is_rung_again_and_runs_once(
     machine: Rig, failpoint: str
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_worker_whose_main_process_alone_is_frozen_keeps_the_job_that_it_has(
     assert machine.attempts(after)[0]["worker"].startswith(name)
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(3)
 def test_a_thawed_runner_stops_itself_and_the_job_goes_on(
     machine: Rig, undisturbed: dict[str, Any]
