@@ -14,7 +14,7 @@ from core.errors import JobFailure
 from core.training.sizing import Sizing
 from workers.ml import memory
 from workers.ml.checkpointing import random_state, set_random_state
-from workers.ml.lower import LowerStates
+from workers.ml.lower import Indivisible, LowerStates
 from workers.ml.module import TrainingModule
 from workers.ml.outofmemory import memory_class
 from workers.ml.parallel import ALONE, World
@@ -121,15 +121,18 @@ class Healing:
             self._spare(klass, int(self.world.largest(examples)), step)
 
     def keep_lower(self, compute: Callable[[], LowerStates], size: int) -> None:
-        """Keep what the lower layers give, computed in groups of `size`, if memory allows it."""
-        lower = None
-        with full_memory_passed_over():
-            lower = compute()
+        """Keep what the lower layers give, computed in groups of `size`, if memory allows it and
+        the model can be divided there."""
+        lower, why = None, "no memory to keep what the lower layers give"
+        try:
+            with full_memory_passed_over():
+                lower = compute()
+        except Indivisible as error:
+            why = str(error)
         if not self.world.smallest(lower is not None):
             lower = None  # what is computed elsewhere too would be of no use
             memory.give_back(self.device)
-            message = "no memory to keep what the lower layers give: they run in every step"
-            self.reporter.event(message, level="warning")
+            self.reporter.event(f"{why}: the lower layers run in every step", level="warning")
             return
         self.module.lower = lower
         self.adopt(replace(self.thrift, lower_cache=size))

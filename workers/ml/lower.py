@@ -16,6 +16,11 @@ from workers.ml import memory
 from workers.ml.packing import Example, Group, common_prefix, families
 
 FREE_SHARE = 0.2  # of the free memory that may hold what the lower layers give
+TOLERANCE = 1e-3  # of the largest number: the products are the same, so all but rounding is a fault
+
+
+class Indivisible(Exception):
+    """The model is not what its lower layers and then its upper ones give; says so in words."""
 
 
 def first_adapted_layer(model: PeftModel) -> int:
@@ -50,6 +55,8 @@ class LowerStates:
         self, model: PeftModel, examples: Sequence[Example], *, share_prefix: bool = True
     ) -> None:
         self.decoder = model.get_base_model().get_decoder()
+        if not hasattr(self.decoder, "layers") or not hasattr(self.decoder, "norm"):
+            raise Indivisible("this architecture keeps its layers in another way")
         self.layers, self.first = self.decoder.layers, first_adapted_layer(model)
         self.family: dict[int, int] = {}
         self.shared: list[int] = []
@@ -76,6 +83,21 @@ class LowerStates:
             if family not in self.prefixes:
                 self.prefixes[family] = whole[:shared].clone()
             self.kept[id(example)] = whole[shared:].clone()
+
+    @torch.no_grad()
+    def require_same(self, group: Group) -> None:
+        """Tries a filled group out; Indivisible unless the upper layers make of it what the whole
+        decoder does. Some architectures scale whatever comes in, or know a layer by its number."""
+        rest = {"position_ids": group.position_ids, "layout": group.layout, "use_cache": False}
+        training = self.decoder.training
+        self.decoder.eval()
+        whole = self.decoder(input_ids=group.input_ids, **rest).last_hidden_state
+        with self.upper_layers():
+            apart = self.decoder(inputs_embeds=self.row(group), **rest).last_hidden_state
+        self.decoder.train(training)
+        whole, apart = (states[0, group.label_positions] for states in (whole, apart))
+        if (whole - apart).abs().max() > TOLERANCE * whole.abs().max():
+            raise Indivisible("this architecture's upper layers can't be run apart")
 
     @property
     def kept_bytes(self) -> int:

@@ -130,11 +130,16 @@ def join(rank: int, size: int, *, meeting: Path, device: str) -> World:
     return World(rank, size, device)
 
 
+def number_of(device: str) -> int:
+    """The number of a GPU: `cuda`, as a worker calls its own, is the first that it sees."""
+    return torch.device(device).index or 0
+
+
 def _take_gpu(device: str, size: int) -> None:
     if (visible := torch.cuda.device_count()) < size:
         raise JobFailure(
             "config", f"a training in {size} processes needs as many GPUs; the worker has {visible}"
         )
-    torch.cuda.set_device(device)
+    torch.cuda.set_device(number_of(device))
     if not check_cuda_p2p_ib_support():  # as `accelerate launch` does for such cards
         os.environ.update({"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"})

@@ -119,9 +119,11 @@ class Training:
 
     def _lower_states(self, groups: Sequence[Group]) -> LowerStates:
         lower = LowerStates(self.model, self.examples, share_prefix=self.plan.share_prefix)
-        for group in groups:
+        for number, group in enumerate(groups):
             self.reporter.check()
             lower.fill(group.to(self.device))
+            if number == 0:
+                lower.require_same(group.to(self.device))
         return lower
 
     def resume(self, directory: Path) -> None:

@@ -42,13 +42,14 @@ def run(ctx) -> dict[str, Any]:
         schema_text=ctx.params.get("schema_text") or dataset.schema_text,
         dialect=ctx.params.get("dialect") or dataset.dialect,
     )
-    loaded = load(ctx, settings, world)
+    begun = begun_with(ctx) if ctx.resume else None
+    loaded = load(ctx, settings, world, begun["precision"] if begun else settings.precision)
     encode = partial(encode_split, ctx, dataset, loaded, template, settings)
     train, validation = encode("train"), thin_out(encode("validation"))
     start = Start.read(ctx.inputs["continue_from"]) if "continue_from" in ctx.inputs else None
     if start is not None:
         settings = start.fit(settings, ctx.params.get("lora") or {}, loaded.model)
-    resolved = read_resolved(ctx.resume) if ctx.resume else first_plan(settings, loaded, train)
+    resolved = begun or first_plan(settings, loaded, train)
     resolved["processes"] = world.size
     ceiling = ctx.params.get("memory_ceiling")
     sizing = measure(settings, resolved, loaded, train, ceiling=ceiling, world=world)
@@ -97,12 +98,22 @@ def join(ctx, settings: TrainSettings) -> World:
     return world
 
 
-def load(ctx, settings: TrainSettings, world: World) -> LoadedModel:
+def begun_with(ctx) -> dict[str, Any]:
+    """The settings of a resumed run, whatever "auto" would give on this worker. Only what a device
+    does not have at all is another: fp16 on a CPU."""
+    resolved = read_resolved(ctx.resume)
+    if resolved["precision"] == "fp16" and ctx.device == "cpu":
+        ctx.event("it began in fp16, which a CPU has not: it goes on in fp32", level="warning")
+        resolved["precision"] = "fp32"
+    return resolved
+
+
+def load(ctx, settings: TrainSettings, world: World, precision: str) -> LoadedModel:
     """The base model, on its device or divided over those of all ranks."""
     loaded = load_base(
         ctx.inputs["model"],
         quantization=settings.quantization,
-        precision=settings.precision,
+        precision=precision,
         device=ctx.device,
         placement="cpu" if world.sharded else None,
     )

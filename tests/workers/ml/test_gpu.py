@@ -64,7 +64,7 @@ def gradients(directory, device, *, checkpointing=False, **options):
 )
 def test_a_step_learns_what_it_learns_on_a_cpu(directory, options, tolerance, checkpointing):
     exact = gradients(directory, "cpu", **options | {"precision": "fp32"})
-    found = gradients(directory, "cuda:0", checkpointing=checkpointing, **options)
+    found = gradients(directory, "cuda", checkpointing=checkpointing, **options)
     assert found[0] == pytest.approx(exact[0], rel=tolerance)
     for name, gradient in exact[1].items():
         assert (found[1][name] - gradient).norm() <= tolerance * gradient.norm(), name

@@ -20,7 +20,7 @@ from tests.workers.recipes.training import (
 )
 from workers.ml import sharding
 from workers.ml.packing import Example
-from workers.ml.parallel import ALONE, World, join
+from workers.ml.parallel import ALONE, World, join, number_of
 from workers.recipes import train
 
 # Forked from one that has done the imports and nothing else: OpenMP's threads, which other tests
@@ -179,6 +179,12 @@ def test_random_numbers_follow_from_seed_step_and_rank():
 
     drawn = [draw(rank, step) for step in (1, 2) for rank in (0, 1)]
     assert len(set(drawn)) == 4 and drawn[0] == draw(0, 1)
+
+
+@pytest.mark.parametrize(("device", "number"), [("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)])
+def test_each_rank_takes_the_gpu_of_its_number_also_where_it_has_none(device, number):
+    """The driver refuses to take a `cuda` without a number, which is what a worker says."""
+    assert number_of(device) == number
 
 
 def test_one_process_alone_is_left_as_it_is():

@@ -1,5 +1,6 @@
 """A training that is killed again and again ends with the very weights of an undisturbed one."""
 
+import json
 import random
 import shutil
 from dataclasses import asdict
@@ -62,6 +63,37 @@ def test_a_validation_depends_on_steps_and_not_on_the_clock(inputs, tmp_path):
     assert len(often.checkpoints) > len(whole.checkpoints)
     assert [result[name] for name in FIGURES] == [expected[name] for name in FIGURES]
     assert same(weights(often.out), weights(whole.out))
+
+
+def test_a_run_keeps_its_precision_on_a_worker_where_auto_gives_another(inputs, tmp_path):
+    begun = {**EXACT, "save_steps": 2, "precision": "bf16"}
+    whole = context(inputs, tmp_path / "whole", begun)
+    expected = train.run(whole)
+    kept = checkpoint_of(inputs, tmp_path, begun)
+    final = context(inputs, tmp_path / "final", begun | {"precision": "fp32"}, resume=kept)
+    assert train.run(final)["resolved"] == expected["resolved"]
+    assert same(weights(final.out), weights(whole.out))
+
+
+def test_a_run_in_fp16_goes_on_in_fp32_on_a_cpu_and_says_so(inputs, tmp_path):
+    params = {**EXACT, "save_steps": 2, "precision": "auto"}
+    kept = checkpoint_of(inputs, tmp_path, params)
+    position = kept / "position.json"
+    told = json.loads(position.read_text())
+    told["resolved"]["precision"] = "fp16"
+    position.write_text(json.dumps(told))
+    final = context(inputs, tmp_path / "final", params, resume=kept)
+    assert train.run(final)["resolved"]["precision"] == "fp32"
+    assert any("goes on in fp32" in said["message"] for said in final.of_kind("event"))
+
+
+def checkpoint_of(inputs, folder: Path, params) -> Path:
+    """The checkpoint of a run that was killed after its third step."""
+    attempt = context(inputs, folder / "killed", params)
+    attempt.dies_after = 3
+    with pytest.raises(Killed):
+        train.run(attempt)
+    return attempt.keep_checkpoint(folder / "kept")
 
 
 def in_a_runner(
