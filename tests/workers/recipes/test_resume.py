@@ -84,7 +84,7 @@ def test_a_run_in_fp16_goes_on_in_fp32_on_a_cpu_and_says_so(inputs, tmp_path):
     position.write_text(json.dumps(told))
     final = context(inputs, tmp_path / "final", params, resume=kept)
     assert train.run(final)["resolved"]["precision"] == "fp32"
-    assert any("goes on in fp32" in said["message"] for said in final.of_kind("event"))
+    assert any("goes on in fp32" in said["event"]["message"] for said in final.of_kind("event"))
 
 
 def checkpoint_of(inputs, folder: Path, params) -> Path:
