@@ -117,6 +117,7 @@ def list_examples(
     if dataset.status != service.READY:
         raise WrongState(f"The dataset is '{dataset.status}'; only a ready one has examples.")
     service.require_split(dataset, split)
+    session.close()  # its connection is others' while the rows are brought here
     folder = get_storage().fetch(
         dataset.storage_key, get_settings().data_dir / "cache" / dataset.id
     )

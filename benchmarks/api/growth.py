@@ -20,7 +20,7 @@ from benchmarks.api.bare import PROJECT
 from benchmarks.api.memory import peak, reset_peak, resident
 from benchmarks.api.servers import MODEL, Servers
 from core.accounts.models import Project
-from core.batches.results import write_files
+from core.batches.results import fetch_input, write_files
 from core.batches.validation import MOST_LINES
 from core.db import get_database
 from core.ids import new_id
@@ -86,7 +86,10 @@ def _outputs(client: httpx.Client, folder: Path) -> Iterator[dict[str, float]]:
         def write(job_id: str = batch["id"]) -> None:
             with tempfile.TemporaryDirectory(dir=folder) as made:
                 with get_database().reading() as session:
-                    written = write_files(session, session.get_one(Job, job_id), Path(made))
+                    job = session.get_one(Job, job_id)
+                source = fetch_input(job, Path(made))
+                with get_database().reading() as session:
+                    written = write_files(session, job, Path(made), source)
                 assert len(written.files) == 1  # no line without an answer
 
         yield {"count": count, **_measured(write, None)}

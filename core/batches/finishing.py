@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.batches.results import OutputFile, Results, write_files
+from core.batches.results import OutputFile, Results, fetch_input, write_files
 from core.batches.service import SURFACE, life_of
 from core.batches.status import status_of
 from core.db import db_now, get_database
@@ -80,7 +80,9 @@ def finish(job_id: str) -> None:
     with TemporaryDirectory(dir=scratch) as folder, ExitStack() as stack:
         with get_database().reading() as session:
             job = session.get_one(Job, job_id)
-            results = write_files(session, job, Path(folder))
+        source = fetch_input(job, Path(folder))
+        with get_database().reading() as session:
+            results = write_files(session, job, Path(folder), source)
         for one in results.files:
             one.key = stack.enter_context(files.stored_upload(job.project_id, one.path))
         with get_database().transaction() as session:

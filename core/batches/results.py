@@ -15,6 +15,7 @@ from core.batches.lines import read_names
 from core.batches.output import OutputLine, is_answer, tokens_of, unasked
 from core.batches.service import life_of
 from core.batches.status import Stop
+from core.db import get_database
 from core.errors import NotFound
 from core.files import service as files
 from core.jobs.models import Job
@@ -44,12 +45,23 @@ class Results:
     files: list[OutputFile] = field(default_factory=list)
 
 
-def write_files(session: Session, job: Job, folder: Path) -> Results:
-    """Write every line of the batch into one of two files, in the order of its input."""
+def fetch_input(job: Job, folder: Path) -> Path | None:
+    """The batch's input, brought here; None if it is deleted by now. No session is open while it
+    comes: the database ends one that is idle for as long as a large file may take."""
+    try:
+        with get_database().reading() as session:
+            file = files.get(session, job.project_id, job.request["input_file_id"])
+        return get_storage().fetch(file.storage_key, folder / "input.jsonl")
+    except NotFound:
+        return None
+
+
+def write_files(session: Session, job: Job, folder: Path, source: Path | None) -> Results:
+    """Write every line of the batch into one of two files, in the order of its input, `source`."""
     results = Results()
     output, errors = folder / "output.jsonl", folder / "error.jsonl"
     with output.open("w", encoding="utf-8") as good, errors.open("w", encoding="utf-8") as bad:
-        for line in _lines(session, job, folder):
+        for line in _lines(session, job, source):
             _count(results, line)
             _write(good if is_answer(line) else bad, line)
     if results.completed:
@@ -78,12 +90,12 @@ def _write(file: IO[str], line: OutputLine) -> None:
     file.write(json.dumps(ordered, ensure_ascii=False) + "\n")
 
 
-def _lines(session: Session, job: Job, folder: Path) -> Iterator[OutputLine]:
+def _lines(session: Session, job: Job, source: Path | None) -> Iterator[OutputLine]:
     """What came of every line: its row, or why it has none."""
     rows = done_rows(session, job.id)
     row, data = next(rows, (None, None))
     code, message = _reason(job)
-    for place, name in _names(session, job, folder):
+    for place, name in _names(session, job, source):
         if place == row:
             yield data
             row, data = next(rows, (None, None))
@@ -91,14 +103,12 @@ def _lines(session: Session, job: Job, folder: Path) -> Iterator[OutputLine]:
             yield unasked(name, code, message)
 
 
-def _names(session: Session, job: Job, folder: Path) -> Iterator[tuple[int, str | None]]:
+def _names(session: Session, job: Job, source: Path | None) -> Iterator[tuple[int, str | None]]:
     """Row and `custom_id` of every line of the input; of the answered ones alone, if that is
     deleted by now."""
-    try:
-        file = files.get(session, job.project_id, job.request["input_file_id"])
-    except NotFound:
+    if source is None:
         return ((row, data["custom_id"]) for row, data in done_rows(session, job.id))
-    return read_names(get_storage().fetch(file.storage_key, folder / "input.jsonl"))
+    return read_names(source)
 
 
 def _reason(job: Job) -> tuple[str, str]:

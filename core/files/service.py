@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from core.artifacts.service import forget_files
@@ -21,7 +22,8 @@ from core.storage import StoredFile, get_storage
 def stored_upload(project_id: str, source: Path) -> Iterator[str]:
     """Move an uploaded temporary file into the storage and yield its key.
 
-    If what was to name it fails, the bytes are deleted again.
+    If what was to name it fails, the bytes are deleted again; but not where the database went away:
+    perhaps it has committed and could not say so. Bytes that nothing names go with time.
     """
     with stored(source, f"projects/{project_id}/files/{new_id('blob')}") as key:
         yield key
@@ -33,6 +35,8 @@ def stored(source: Path, key: str) -> Iterator[str]:
     get_storage().put(source, key, move=True)
     try:
         yield key
+    except (OperationalError, InterfaceError):
+        raise
     except BaseException:
         get_storage().delete(key)
         raise

@@ -227,6 +227,11 @@ def retry(session: Session, project_id: str, job_id: str) -> Job:
             f"The job is '{job.status}'; only a failed or cancelled one can be retried.",
             code="job_not_retryable",
         )
+    if (job.request or {}).get("errors"):
+        raise WrongState(
+            "The job was refused for what is in its file; mend the file and make a new one of it.",
+            code="job_not_retryable",
+        )
     new = submit(
         session,
         project_id,

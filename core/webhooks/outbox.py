@@ -21,9 +21,9 @@ def job_ended(session: Session, job: Job) -> None:
 
 def tell(session: Session, project_id: str, kind: EventType, object_id: str) -> None:
     """Write the event down for every endpoint of the project that wants to hear of its kind."""
-    endpoints = session.scalars(
-        select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
-    )
+    here = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
+    # Held until the end: one that is deleted meanwhile would undo what is told of.
+    endpoints = session.scalars(here.with_for_update(read=True, key_share=True))
     listening = [endpoint.id for endpoint in endpoints if kind in endpoint.events]
     if not listening:
         return

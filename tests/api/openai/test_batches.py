@@ -69,6 +69,14 @@ def test_bad_lines_make_a_failed_batch_that_names_them(client: TestClient) -> No
     assert (job["status"], job["error"]["class"], job["attempt"]) == ("failed", "data", 0)
 
 
+def test_a_batch_that_was_refused_for_its_file_is_not_run_by_a_retry(client: TestClient) -> None:
+    """A worker does not look again at what a line asks for."""
+    batch = make(client, upload(client, line("a"), line("a"))).json()
+    refused = client.post(f"/v1/jobs/{batch['id']}/retry")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "job_not_retryable")
+    assert "mend the file" in refused.json()["error"]["message"]
+
+
 def test_a_model_or_database_that_is_not_there_is_named_with_the_line(client: TestClient) -> None:
     file_id = upload(client, line("a", body=BODY | {"model": "nope"}))
     [error] = make(client, file_id).json()["errors"]["data"]

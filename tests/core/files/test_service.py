@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from core.artifacts.models import Artifact
 from core.artifacts.service import of_job
@@ -56,6 +57,18 @@ def test_bytes_whose_row_can_not_be_written_are_deleted_again(
         raise RuntimeError("the row was refused")
     with pytest.raises(NotFound):
         get_storage().open(key)
+
+
+def test_bytes_stay_where_a_commit_may_have_been_made_whose_answer_was_lost(
+    database: Database, project_id: str, tmp_path: Path
+) -> None:
+    lost = OperationalError("COMMIT", {}, Exception("the connection broke"))
+    with (
+        pytest.raises(OperationalError),
+        service.stored_upload(project_id, uploaded(tmp_path)) as key,
+    ):
+        raise lost
+    assert get_storage().open(key).read() == b"hello"
 
 
 def test_dropped_bytes_are_gone_after_the_commit_and_the_row_stays(

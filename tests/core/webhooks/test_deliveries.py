@@ -203,6 +203,27 @@ def test_a_sender_that_dies_leaves_its_delivery_to_the_next_one(
     assert (row.status, row.attempts) == ("delivered", 2)
 
 
+def test_an_endpoint_that_is_being_deleted_does_not_break_the_end_of_a_job(
+    database: Database, project_id: str
+) -> None:
+    endpoint_id = listen(database, project_id, "https://example.com/")
+    ended: list[str] = []
+
+    def end() -> None:
+        tell(database, project_id)
+        ended.append("told")
+
+    with database.transaction() as session:
+        endpoints.forget(session, endpoints.get(session, project_id, endpoint_id))
+        teller = threading.Thread(target=end)
+        teller.start()
+        teller.join(timeout=0.5)
+        assert ended == [], "it waits for what becomes of the endpoint"
+    teller.join(timeout=30)
+    assert ended == ["told"]
+    assert all_of(database) == []
+
+
 def test_an_endpoint_that_hangs_holds_up_no_other(
     database: Database, project_id: str, hook: Receiver
 ) -> None:
