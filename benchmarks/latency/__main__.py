@@ -1,5 +1,6 @@
 """Goal 9, in process: one warm question to its last token, against transformers' greedy decoding
-and its prompt lookup, in turns; and how many answers are equal to the last token.
+as it is called, from a cache that is warm too, and by prompt lookup, in turns; and how many answers
+are equal to the last token.
 
     python -m benchmarks.latency FOLDER [--model NAME] [--rounds 5] [--minutes M]
 
@@ -23,8 +24,12 @@ from benchmarks.peers.environments import python_of
 from benchmarks.precision import native
 
 QUESTIONS = 4  # a turn
-LOOKUP = 10  # tokens, as transformers' documentation has it
-PRECISIONS = ("bf16", "fp32")
+THEIRS = {
+    "greedy": {"lookup": 0, "warm": False},
+    "warm": {"lookup": 0, "warm": True},
+    "lookup": {"lookup": 10, "warm": False},  # tokens, as transformers' documentation has it
+}
+AIMS = {"greedy": 1.6, "warm": None, "lookup": 1.1}
 FOLDER = Path(".tuneyard/bench")
 
 
@@ -52,8 +57,13 @@ def main() -> None:
     print(f"equal to transformers' greedy answers: {about['identical']}")
 
 
+def precisions() -> list[str]:
+    """What this machine computes in, and fp32, where tokens are equal but for ties."""
+    return list(dict.fromkeys((native(), "fp32")))
+
+
 def contestants(told: dict, answers: Path) -> Iterator[Contestant]:
-    for precision in PRECISIONS:
+    for precision in precisions():
 
         def settings(name: str, precision=precision, **more) -> str:
             file = str(answers / f"{name}-{precision}.jsonl")
@@ -62,25 +72,25 @@ def contestants(told: dict, answers: Path) -> Iterator[Contestant]:
         peer = (str(python_of("hf")), str(PEERS / "hf_latency.py"))
         ours = (sys.executable, "-m", "benchmarks.latency.ours", settings("ours"))
         yield Contestant(f"ours-{precision}", ours)
-        yield Contestant(f"greedy-{precision}", (*peer, settings("greedy", lookup=0)))
-        yield Contestant(f"lookup-{precision}", (*peer, settings("lookup", lookup=LOOKUP)))
+        for name, more in THEIRS.items():
+            yield Contestant(f"{name}-{precision}", (*peer, settings(name, **more)))
 
 
 def comparisons() -> Iterator[Comparison]:
     each = {"figure": "requests_per_second", "unit": "requests/s, one at a time"}
-    for precision in PRECISIONS:
+    for precision in precisions():
         ours, goal = f"ours-{precision}", precision == native()
-        yield Comparison(9, ours, f"greedy-{precision}", aim=1.6 if goal else None, **each)
-        yield Comparison(9, ours, f"lookup-{precision}", aim=1.1 if goal else None, **each)
+        for name, aim in AIMS.items():
+            yield Comparison(9, ours, f"{name}-{precision}", aim=aim if goal else None, **each)
 
 
 def identical(answers: Path) -> dict[str, dict[str, int]]:
-    """For each precision, how many answers of ours and of the peer's lookup are those of its greedy
-    decoding, of how many that both gave."""
+    """For each precision, how many answers of ours and of the peer's other ways are those of its
+    greedy decoding, of how many that both gave."""
     found = {}
-    for precision in PRECISIONS:
+    for precision in precisions():
         greedy = _read(answers / f"greedy-{precision}.jsonl")
-        for who in ("ours", "lookup"):
+        for who in ("ours", "warm", "lookup"):
             given = _read(answers / f"{who}-{precision}.jsonl")
             both = greedy.keys() & given.keys()
             equal = sum(greedy[number] == given[number] for number in both)

@@ -1,7 +1,8 @@
 """Contestant: transformers' greedy `generate`, questions one after the other; with `lookup`, its
-prompt-lookup decoding of so many tokens. The keys and values of the shared prefix are not kept:
-`generate` has no such thing."""
+prompt-lookup decoding of so many tokens; with `warm`, from a copy of the shared prefix's keys and
+values, as its documentation has it ("prefill a cache")."""
 
+import copy
 import json
 import time
 from itertools import cycle, islice
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 from hf_generate import load, read_prompts, told
+from transformers import DynamicCache
 from turns import Turns
 
 
@@ -16,7 +18,9 @@ def main():
     turns = Turns()
     settings = told()
     model = load(settings)
-    prompts = cycle(enumerate(read_prompts(Path(settings["prompts"]))))
+    every = read_prompts(Path(settings["prompts"]))
+    prompts = cycle(enumerate(every))
+    warm = prefilled(model, every) if settings["warm"] else None
     options = {
         "max_new_tokens": settings["max_new_tokens"],
         "do_sample": False,
@@ -32,6 +36,8 @@ def main():
             asked = list(islice(prompts, settings["batch"]))
             for number, prompt in asked:
                 ids = torch.tensor([prompt])
+                if warm is not None:
+                    options["past_key_values"] = copy.deepcopy(warm)
                 with torch.inference_mode():
                     out = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
                 new = out[0, len(prompt) :].tolist()
@@ -45,6 +51,16 @@ def main():
                 seconds_a_request=seconds / count,
                 tokens_a_request=tokens / count,
             )
+
+
+@torch.inference_mode()
+def prefilled(model, prompts):
+    """The keys and values of what all prompts begin with."""
+    first, last = min(prompts), max(prompts)
+    shared = next(n for n, (a, b) in enumerate(zip(first, last)) if a != b)
+    cache = DynamicCache(config=model.config)
+    model(torch.tensor([first[:shared]]), past_key_values=cache)
+    return cache
 
 
 main()
