@@ -57,7 +57,7 @@ def main():
 def prefilled(model, prompts):
     """The keys and values of what all prompts begin with."""
     first, last = min(prompts), max(prompts)
-    shared = next(n for n, (a, b) in enumerate(zip(first, last)) if a != b)
+    shared = next(n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
     cache = DynamicCache(config=model.config)
     model(torch.tensor([first[:shared]]), past_key_values=cache)
     return cache
