@@ -17,13 +17,15 @@ CLASSIC_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """`layers`: "all", the number of last layers that get an adapter, or "auto"."""
+    """`layers`: "all", the number of last layers that get an adapter, or "auto". `use_rslora`: an
+    adapter counts alpha / sqrt(r) times instead of alpha / r, for high ranks (arXiv 2312.03732)."""
 
     r: int = 16
     alpha: int = 32
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = "all-linear"
     layers: str | int = "all"
+    use_rslora: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from workers.ml.lora import linear_names
 # Of these a training knows one kind only.
 UNKNOWN = (
     "use_dora",
-    "use_rslora",
     "lora_bias",
     "rank_pattern",
     "alpha_pattern",
@@ -56,7 +55,7 @@ class Start:
         said = {name for name, value in given.items() if value not in (None, "auto")}
         differing = {
             name: (getattr(own, name), getattr(wanted, name))
-            for name in ("r", "alpha", "target_modules", "layers")
+            for name in ("r", "alpha", "target_modules", "layers", "use_rslora")
             if name in said and not _same(name, getattr(own, name), getattr(wanted, name), model)
         }
         if differing:
@@ -93,6 +92,7 @@ class Start:
             alpha=config.lora_alpha,
             target_modules=tuple(sorted(names)),
             layers=_last_layers(config.layers_to_transform, model.config.num_hidden_layers),
+            use_rslora=bool(config.use_rslora),
         )
 
 

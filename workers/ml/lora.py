@@ -28,6 +28,7 @@ def attach_adapter(model: nn.Module, settings: LoraSettings, *, seed: int) -> Pe
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
+        use_rslora=settings.use_rslora,
         target_modules=targets,
         layers_to_transform=_adapted_layers(model, settings.layers),
         bias="none",

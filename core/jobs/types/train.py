@@ -37,6 +37,7 @@ class LoraParams(Params):
     dropout: float | None = Field(None, ge=0, lt=1)
     target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] | None = None
     layers: Literal["all", "auto"] | Annotated[int, Field(ge=1, le=1000)] | None = None
+    use_rslora: bool | None = None
 
 
 class EarlyStoppingParams(Params):

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
 
 from core.errors import JobFailure
@@ -39,8 +40,11 @@ def test_the_same_seed_gives_the_same_adapter(directory):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_plain_peft_loads_what_was_saved(directory, tmp_path):
-    model = attach(directory, precision="fp32", layers=1)
+@pytest.mark.parametrize(("use_rslora", "scaling"), [(False, 2.0), (True, 8.0)])
+def test_plain_peft_loads_what_was_saved(directory, tmp_path, use_rslora, scaling):
+    model = attach(directory, precision="fp32", layers=1, use_rslora=use_rslora)
+    scalings = [m.scaling["default"] for m in model.modules() if isinstance(m, LoraLayer)]
+    assert set(scalings) == {scaling}
     lora.speed_up(model)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:

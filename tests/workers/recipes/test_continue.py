@@ -81,6 +81,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_not_from_the_star
         ({"alpha": 32}, "lora.alpha of it is 8"),
         ({"target_modules": "all-linear"}, "lora.target_modules"),
         ({"layers": "all"}, "lora.layers of it is 2, this training says all"),
+        ({"use_rslora": True}, "lora.use_rslora of it is False, this training says True"),
     ],
 )
 def test_a_shape_that_differs_is_refused_by_its_name(inputs, first, tmp_path, lora, named):
