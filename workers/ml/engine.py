@@ -130,9 +130,12 @@ class Engine:
 
     def share_prefix(self, token_ids: list[int], *, adapter: str | None = None) -> None:
         """Keeps the keys and values of a prefix, which are computed unless they are kept already;
-        prompts that are submitted from now on and begin with it use them."""
+        prompts that are submitted from now on and begin with it use them. Nothing is done for one
+        that fills the context: every prompt that begins with it is refused."""
         if adapter not in self.adapters:
             raise JobFailure("config", f"no adapter {adapter!r} is loaded")
+        if len(token_ids) >= self.loaded.context_length:
+            return
         prefix = Prefix(tuple(token_ids), adapter)
         if token_ids and self.prefixes.get(prefix) is None:
             self.prefixes.make_room(prefix, in_use=self._in_use())
