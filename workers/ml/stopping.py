@@ -3,6 +3,7 @@
 import re
 
 from workers.ml.sampling import Sampling
+from workers.ml.voice import BROKEN
 
 FENCE = re.compile(r"```[ \t]*\w*[ \t]*\n?")
 # A statement begins the text, a line or a fence. WITH must be followed by `name AS (`, since a
@@ -60,11 +61,13 @@ def ends_possible(piece: bytes, sampling: Sampling) -> bool:
     since a token may bring the last part of a character alone."""
     if sampling.sql and any(mark in piece for mark in SQL_ENDS):
         return True
-    return any(_last_byte(stop) in piece for stop in sampling.stop if stop)
+    return any(_may_end(stop, piece) for stop in sampling.stop if stop)
 
 
-def _last_byte(stop: str) -> bytes:
-    return stop[-1].encode(errors="replace")[-1:]  # half a surrogate stands in no text
+def _may_end(stop: str, piece: bytes) -> bool:
+    if stop[-1] == BROKEN or BROKEN.encode() in piece:  # whatever bytes these stand for
+        return True
+    return stop[-1].encode(errors="replace")[-1:] in piece  # half a surrogate stands in no text
 
 
 def _is_talk(text: str, begin: int, blank: re.Match) -> bool:

@@ -74,5 +74,11 @@ def test_the_last_part_of_a_character_is_looked_at_closely_and_the_others_are_no
     assert not ends_possible(first, sampling) and not ends_possible(second, sampling)
 
 
+def test_where_the_bytes_of_a_character_are_not_known_it_is_looked_at_closely():
+    assert ends_possible("x\ufffd".encode(), Sampling(stop=("！",)))
+    assert ends_possible(b"\xe5", Sampling(stop=("\ufffd",)))
+    assert not ends_possible("x\ufffd".encode(), Sampling(stop=("",)))
+
+
 def test_a_stop_string_that_stands_in_no_text_does_no_harm():
     assert not ends_possible(b"a", Sampling(stop=("\ud83d",)))
