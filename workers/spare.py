@@ -51,11 +51,17 @@ class RunnerProcess:
     def kill(self) -> None:
         """End the runner and whatever it started. One that is not there yet finds, when it is, that
         nobody wants it."""
-        if self.pid is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+        if isinstance(self.process, Forked):
+            self.process.kill_group()
+        elif self.process.returncode is None:  # else its pid may be another's by now
+            _kill_group(self.process.pid)
             self.process.wait()
         self.channel.close()
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def start_runner(queue: str) -> RunnerProcess:
@@ -172,6 +178,16 @@ class Forked:
         if code is None:
             raise subprocess.TimeoutExpired("a forked runner", timeout or 0)
         return code
+
+    def kill_group(self) -> None:
+        """End it and whatever it started. Where the template has told its end that has been done,
+        and its pid may be another's by now."""
+        if self.pid is None or self.poll() is not None:
+            return
+        _kill_group(self.pid)
+        if self._await(FORK_SECONDS) is None:  # a frozen template tells nothing
+            self._template.give_up()
+            self.returncode = -signal.SIGKILL
 
     def _await(self, timeout: float | None) -> int | None:
         if self.begun(timeout) and self.returncode is None:

@@ -72,14 +72,19 @@ def _be_a_runner(
 
 
 def _tell_ends(control: socket.socket) -> None:
-    """One signal may stand for several ends."""
+    """One signal may stand for several ends. What a runner started ends with it, killed while the
+    runner is not reaped: until then its pid is no other group's."""
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if pid == 0:
+        if ended is None:
             return
+        pid = ended.si_pid
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
         _tell(control, pid=pid, code=os.waitstatus_to_exitcode(status))
 
 

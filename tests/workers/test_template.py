@@ -2,9 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +17,7 @@ import pytest
 
 from workers.channel import ChannelClosed
 from workers.context import Spec
-from workers.spare import Forked, RunnerProcess, Spare, Template
+from workers.spare import Forked, RunnerProcess, Spare, Template, start_runner
 
 
 @pytest.fixture
@@ -37,6 +41,23 @@ def last(runner: RunnerProcess) -> dict:
         assert message is not None, "the runner says nothing"
         if message["kind"] in ("result", "failed", "stopped"):
             return message
+
+
+def lives(pid: int) -> bool:
+    """Not gone, nor a zombie that nobody has reaped."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def gone(pid: int) -> bool:
+    """Soon at least."""
+    deadline = time.monotonic() + 10
+    while lives(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def test_a_forked_runner_does_a_job_in_its_own_group_and_ends(
@@ -97,6 +118,80 @@ def test_a_frozen_template_is_given_up_and_replaced(
     assert template.fork() is None
     assert template._process.wait(timeout=10) == -signal.SIGKILL
     assert template.fork() is None
+
+
+def test_a_runner_whose_template_is_frozen_is_killed_all_the_same(
+    template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.spare.FORK_SECONDS", 0.5)
+    runner = fork(template)
+    template._process.send_signal(signal.SIGSTOP)
+    killing = threading.Thread(target=runner.kill, daemon=True)
+    killing.start()
+    killing.join(20)
+    assert not killing.is_alive(), "it waits for what a frozen template does not tell"
+    assert runner.process.returncode == -signal.SIGKILL and not lives(runner.pid)
+    assert template._process.wait(timeout=10) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["heard of", "told"])
+def test_the_pid_of_a_runner_that_ended_is_not_killed(
+    template: Template, monkeypatch: pytest.MonkeyPatch, heard: bool
+) -> None:
+    """It may be another's by now."""
+    runner, killed = fork(template), []
+    runner.channel.close()
+    if heard:
+        assert runner.process.wait(timeout=20) == 0
+    else:
+        while psutil.pid_exists(runner.pid):  # until the template has reaped it
+            time.sleep(0.02)
+        time.sleep(0.2)  # and told so
+    monkeypatch.setattr("os.killpg", lambda *group: killed.append(group))
+    runner.kill()
+    assert killed == [] and runner.process.returncode == 0
+
+
+def test_the_pid_of_a_started_runner_that_was_reaped_is_not_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runner, killed = start_runner("none"), []
+    runner.channel.close()
+    assert runner.process.wait(timeout=60) == 0
+    monkeypatch.setattr("os.killpg", lambda *group: killed.append(group))
+    runner.kill()
+    assert killed == []
+
+
+# A template of runners that start a process of their own and end.
+LEAVES = """
+import socket, subprocess, sys
+from workers.template import fork_on_request
+
+def serve(pipe):
+    pipe.sendall(b"%d" % subprocess.Popen(["sleep", "60"]).pid)
+    pipe.recv(1)
+
+fork_on_request(socket.socket(fileno=int(sys.argv[1])), serve)
+"""
+
+
+def test_what_a_runner_started_does_not_outlive_it() -> None:
+    ours, theirs = socket.socketpair()
+    pipe, runners = socket.socketpair()
+    command = [sys.executable, "-c", LEAVES, str(theirs.fileno())]
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    try:
+        with theirs, runners:
+            socket.send_fds(ours, [b"+"], [runners.fileno()])
+        pipe.settimeout(30)
+        left = int(pipe.recv(20))
+        assert lives(left)
+        pipe.sendall(b".")
+        assert gone(left)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_runner_asked_for_during_the_imports_comes_when_they_are_done(

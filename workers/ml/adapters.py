@@ -78,23 +78,30 @@ class Stack:
         return self._down.shape[2], self._up.shape[2]
 
     def append(self, weights: LowRank | None) -> None:
+        """Where it raises, nothing has changed."""
         down, up = weights or (self._down.new_zeros(0, width) for width in self.widths)
-        self._ranks.append(len(down))
-        depth = self._depth()
+        ranks = [*self._ranks, len(down)]
+        depth = _depth(ranks)
         down, up = down[None].to(self._down), up[None].to(self._up)
         self._hold(
+            ranks,
             torch.cat([_to_depth(self._down, depth), _to_depth(down, depth)]),
             torch.cat([_to_depth(self._up, depth), _to_depth(up, depth)]),
         )
+
+    def take_back(self) -> None:
+        """As if the last `append` had not been. Asks for no memory, and gives none back before the
+        next change: it is called where there is none left."""
+        self._hold(self._ranks[:-1], self._down[:-1], self._up[:-1])
 
     def remove(self, slot: int) -> None:
         """The last slot's weights take its place."""
         keep = [*range(len(self._ranks) - 1)]
         if slot < len(keep):
             keep[slot] = len(self._ranks) - 1
-        self._ranks = [self._ranks[kept] for kept in keep]
-        depth = self._depth()
-        self._hold(_to_depth(self._down[keep], depth), _to_depth(self._up[keep], depth))
+        ranks = [self._ranks[kept] for kept in keep]
+        depth = _depth(ranks)
+        self._hold(ranks, _to_depth(self._down[keep], depth), _to_depth(self._up[keep], depth))
 
     def add_to(self, out: Tensor, x: Tensor, mix: Mix) -> None:
         """out [T, out] += x A^T (s B)^T for x [T, in], each token with its own A and B."""
@@ -110,12 +117,9 @@ class Stack:
             narrow = F.grouped_mm(x.index_select(0, mix.order), self._down.mT, offs=mix.ends)
             out.index_add_(0, mix.order, F.grouped_mm(narrow, self._up, offs=mix.ends))
 
-    def _hold(self, down: Tensor, up: Tensor) -> None:
-        self._down, self._up, self.rank = down, up, max(self._ranks)
-        self._slots = [(down[i, :rank], up[i, :rank]) for i, rank in enumerate(self._ranks)]
-
-    def _depth(self) -> int:
-        return -(-max(self._ranks) // RANK_MULTIPLE) * RANK_MULTIPLE
+    def _hold(self, ranks: list[int], down: Tensor, up: Tensor) -> None:
+        self._ranks, self._down, self._up, self.rank = ranks, down, up, max(ranks)
+        self._slots = [(down[i, :rank], up[i, :rank]) for i, rank in enumerate(ranks)]
 
 
 class Adapters:
@@ -133,13 +137,22 @@ class Adapters:
 
     def add(self, name: str, weights: dict[str, LowRank]) -> None:
         """`weights` by the paths of linear layers. JobFailure (config) where the name is taken or
-        a path is none of a layer that takes adapters."""
+        a path is none of a layer that takes adapters. Where memory runs out on the way, nothing of
+        it stays."""
         if name in self.names:
             raise JobFailure("config", f"an adapter {name!r} is loaded already")
         if odd := sorted(weights.keys() - self._paths.keys()):
             raise JobFailure("config", f"adapter {name!r} adapts {odd[0]}, which can't be mixed")
-        for path, module in self._paths.items():
-            self.stacks[module].append(weights.get(path))
+        added: list[Stack] = []
+        try:
+            for path, module in self._paths.items():
+                self.stacks[module].append(weights.get(path))
+                added.append(self.stacks[module])
+        except BaseException:
+            # Else the next adapter's slot would be another one in these layers.
+            for stack in added:
+                stack.take_back()
+            raise
         self.names.append(name)
 
     def remove(self, name: str) -> None:
@@ -231,6 +244,10 @@ def _skeleton(loaded: LoadedModel) -> nn.Module:
             still = nn.Parameter(zero.expand(weight.shape), requires_grad=False)
             setattr(module, name, still)
     return skeleton
+
+
+def _depth(ranks: Sequence[int]) -> int:
+    return -(-max(ranks) // RANK_MULTIPLE) * RANK_MULTIPLE
 
 
 def _to_depth(stack: Tensor, depth: int) -> Tensor:

@@ -7,6 +7,7 @@ product for all rows) and over its own positions, are joined by their log-sum-ex
 (Hydragen, arXiv 2402.05099; the same algebra as flash attention's blocks).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,8 @@ NAME = "tuneyard_rows"
 UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 # Stands for minus infinity: a part of which nothing is visible still has a (vanishing) weight.
 HIDDEN = -1e30
+# Of plain attention's block: 32 heads over 8,192 keys take 0.5 GB of float32, not 8.
+QUERIES = 512
 
 
 @dataclass(frozen=True)
@@ -104,15 +107,26 @@ def attend(
 def _attend_plain(
     q: Tensor, k: Tensor, v: Tensor, *, scale: float | None, mask: Tensor | None, causal: bool
 ) -> tuple[Tensor, Tensor]:
-    """`attend` by matrix products, for devices whose fused kernels don't give a log-sum-exp."""
+    """`attend` by matrix products, for devices whose fused kernels don't give a log-sum-exp. In
+    blocks of queries: of a long prompt's scores only so many exist at a time."""
     k, v = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
-    scores = (q @ k.transpose(-1, -2)).float() * (scale or q.shape[-1] ** -0.5)
-    if causal:
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(future, float("-inf"))
+    # Scaled before they are multiplied: beyond 65,504 a product in fp16 is infinite. By a power of
+    # two, which rounds nothing; the rest of the scale comes in float32.
+    rest, power = math.frexp(scale or q.shape[-1] ** -0.5)
+    q = q * 2.0**power
     if mask is not None:
-        scores = scores + mask
-    return scores.softmax(-1).to(v.dtype) @ v, scores.logsumexp(-1)
+        mask = mask.expand(*mask.shape[:-2], q.shape[-2], -1)
+    parts = []
+    for start in range(0, q.shape[-2], QUERIES):
+        block = slice(start, min(start + QUERIES, q.shape[-2]))
+        scores = (q[..., block, :] @ k.transpose(-1, -2)).float() * rest
+        if causal:
+            future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device)
+            scores.masked_fill_(future.triu(1 + start), float("-inf"))
+        if mask is not None:
+            scores += mask[..., block, :]
+        parts.append((scores.softmax(-1).to(v.dtype) @ v, scores.logsumexp(-1)))
+    return torch.cat([out for out, _ in parts], 2), torch.cat([lse for _, lse in parts], 2)
 
 
 def _window_mask(queries: Tensor, keys: Tensor, window: int | None) -> Tensor | None:

@@ -5,6 +5,7 @@ import time
 from core.training.prompts import end_token_ids
 from workers.ml.generation import Completion
 from workers.ml.rows import Row
+from workers.ml.spelling import Spelling
 from workers.ml.stopping import end_of_answer, ends_possible
 
 
@@ -14,15 +15,15 @@ class Endings:
     def __init__(self, tokenizer) -> None:
         self.tokenizer = tokenizer
         self.tokens = end_token_ids(tokenizer)
-        self._pieces: dict[int, str] = {}
+        self._spelling = Spelling(tokenizer)
 
     def of(self, row: Row) -> Completion | None:
         """The completion of a row that ends with the token it got last; None if it goes on."""
         token, sampling = row.tokens[-1], row.request.sampling
         if token in self.tokens:
             return self._completion(row, row.tokens[:-1], None, "stop")
-        piece = self._piece(token)
-        row.watched = row.watched or (sampling.sql and "\n" in piece)
+        piece = self._spelling.of(token, first=False)  # with the space that begins it, if any
+        row.watched = row.watched or (sampling.sql and b"\n" in piece)
         if row.watched or ends_possible(piece, sampling):
             end = end_of_answer(self._text(row.tokens), sampling)
             if end is not None:
@@ -46,8 +47,3 @@ class Endings:
 
     def _text(self, tokens: list[int]) -> str:
         return self.tokenizer.decode(tokens, skip_special_tokens=True)
-
-    def _piece(self, token: int) -> str:
-        if token not in self._pieces:
-            self._pieces[token] = self._text([token])
-        return self._pieces[token]

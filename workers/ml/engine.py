@@ -24,7 +24,7 @@ from workers.ml.endings import Endings
 from workers.ml.generation import Completion, Counts, Request, Unfinished, refusal
 from workers.ml.inference import Inference
 from workers.ml.loading import LoadedModel
-from workers.ml.outofmemory import memory_failure
+from workers.ml.outofmemory import memory_failure, telling_memory
 from workers.ml.prefixes import Prefixes, common_prefix, default_limit
 from workers.ml.rows import Batch, Row, advance, compact, fork, make_row, prefix_batch
 
@@ -116,8 +116,10 @@ class Engine:
 
     def load_adapter(self, name: str, directory: Path) -> None:
         """Makes an adapter (PEFT's format) ready for requests that name it; rows in flight go on.
-        JobFailure (config) where it is hostile, does not fit or is more than plain LoRA."""
-        self.adapters.add(name, read_adapter(self.loaded, directory))
+        JobFailure (config) where it is hostile, does not fit or is more than plain LoRA, and where
+        memory does not suffice for it; then all is as it was."""
+        with telling_memory("loading the adapter"):
+            self.adapters.add(name, read_adapter(self.loaded, directory))
 
     def unload_adapter(self, name: str) -> None:
         """Lets go of an adapter and its prefixes. JobFailure (config) while a request needs it."""
@@ -130,18 +132,17 @@ class Engine:
 
     def share_prefix(self, token_ids: list[int], *, adapter: str | None = None) -> None:
         """Keeps the keys and values of a prefix, which are computed unless they are kept already;
-        prompts that are submitted from now on and begin with it use them."""
+        prompts that are submitted from now on and begin with it use them. Nothing is done for one
+        that fills the context: every prompt that begins with it is refused."""
         if adapter not in self.adapters:
             raise JobFailure("config", f"no adapter {adapter!r} is loaded")
+        if len(token_ids) >= self.loaded.context_length:
+            return
         prefix = Prefix(tuple(token_ids), adapter)
         if token_ids and self.prefixes.get(prefix) is None:
             self.prefixes.make_room(prefix, in_use=self._in_use())
-            try:
+            with telling_memory("computing a shared prefix"):
                 self._compute(prefix)
-            except Exception as error:
-                if (failure := memory_failure(error, "computing a shared prefix")) is None:
-                    raise
-                raise failure from error
 
     def submit(self, request: Request) -> None:
         """Puts a request behind those that wait; it uses the longest kept prefix it begins with."""
@@ -174,6 +175,11 @@ class Engine:
         it says the same once more."""
         for row in self._rows:
             yield Unfinished(row.request.id, row.index, row.tokens, row.scores)
+
+    def first_in_turn(self) -> set[Hashable]:
+        """The requests that a step works on; while no row is in use, the one that it would begin
+        with. Where a step ran out of memory it is these that can't be answered."""
+        return {row.request.id for row in self._rows or [*self._waiting][:1]}
 
     def cancel(self, request_id: Hashable) -> None:
         """Nothing more is computed for a request, nor said of it."""
@@ -243,12 +249,12 @@ class Engine:
         """Put the rows back in front of those that wait; half as many are taken from now on."""
         rows = [one for row in self._rows for one in (row, *row.forks)]
         count = len(rows)
+        self._cache = RowCache(rows=0, length=0)  # first: perhaps it is grown by half
         if count <= 1:
             raise failure
         again = [self._row(row.request, row.prefix, row.index) for row in rows]
         self._waiting.extendleft(reversed(again))
         self._rows.clear()
-        self._cache = RowCache(rows=0, length=0)
         self.max_rows, self.entering_tokens = count // 2, max(1, self.entering_tokens // 2)
         memory.give_back(self.loaded.device)
         if self.on_shrink is not None:

@@ -44,3 +44,10 @@ def make_schedule(
         }[schedule]
 
     return LambdaLR(optimizer, factor)
+
+
+def prepare_scaler(scaler: torch.amp.GradScaler | None, device: str) -> None:
+    """Have it make its factor, which it makes with the first loss that it scales: a rank without an
+    example in the first step scales none, and could not unscale the sum of the gradients."""
+    if scaler is not None:
+        scaler.scale(torch.zeros((), device=device))

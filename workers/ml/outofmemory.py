@@ -1,6 +1,8 @@
 """Which errors mean that memory is full, and what to do then. Loads no torch: a runner asks too."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from core.errors import JobFailure
 
@@ -36,3 +38,14 @@ def memory_failure(error: BaseException, doing: str = "the job") -> JobFailure |
     if klass == "oom_host":
         return JobFailure(klass, f"The machine's memory did not suffice for {doing}. {LESS_HOST}")
     return None
+
+
+@contextmanager
+def telling_memory(doing: str) -> Iterator[None]:
+    """An error that says that memory is full is raised as the failure that it is."""
+    try:
+        yield
+    except Exception as error:
+        if (failure := memory_failure(error, doing)) is None:
+            raise
+        raise failure from error

@@ -3,6 +3,7 @@
 import re
 
 from workers.ml.sampling import Sampling
+from workers.ml.voice import BROKEN
 
 FENCE = re.compile(r"```[ \t]*\w*[ \t]*\n?")
 # A statement begins the text, a line or a fence. WITH must be followed by `name AS (`, since a
@@ -26,7 +27,7 @@ TOKEN = re.compile(
     r"|(?P<semicolon>;)|(?P<fence>```)|(?P<blank>\n[ \t]*\n\s*(?:(?P<word>\w+)(?=\W)|[^\s\w]))",
     re.DOTALL,
 )
-SQL_ENDS = ";\n`"
+SQL_ENDS = (b";", b"\n", b"`")
 
 
 def end_of_answer(text: str, sampling: Sampling) -> int | None:
@@ -55,11 +56,18 @@ def end_of_sql(text: str) -> int | None:
     return None
 
 
-def ends_possible(piece: str, sampling: Sampling) -> bool:
-    """Whether an answer could end with this piece of text: all others need no closer look."""
+def ends_possible(piece: bytes, sampling: Sampling) -> bool:
+    """Whether an answer could end with these bytes of text: all others need no closer look. Bytes,
+    since a token may bring the last part of a character alone."""
     if sampling.sql and any(mark in piece for mark in SQL_ENDS):
         return True
-    return any(stop and stop[-1] in piece for stop in sampling.stop)
+    return any(_may_end(stop, piece) for stop in sampling.stop if stop)
+
+
+def _may_end(stop: str, piece: bytes) -> bool:
+    if stop[-1] == BROKEN or BROKEN.encode() in piece:  # whatever bytes these stand for
+        return True
+    return stop[-1].encode(errors="replace")[-1:] in piece  # half a surrogate stands in no text
 
 
 def _is_talk(text: str, begin: int, blank: re.Match) -> bool:

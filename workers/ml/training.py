@@ -34,7 +34,7 @@ from workers.ml.healing import Healing, Thrift
 from workers.ml.lora import trainable_parameters
 from workers.ml.lower import LowerStates, has_room
 from workers.ml.module import TrainingModule
-from workers.ml.optimisation import make_optimizer, make_schedule
+from workers.ml.optimisation import make_optimizer, make_schedule, prepare_scaler
 from workers.ml.packing import Example, Group, groups_of, pack
 from workers.ml.parallel import ALONE, World
 from workers.ml.plan import Plan, Reporter
@@ -92,6 +92,7 @@ class Training:
         )
         self.optimizer = self.accelerator.prepare_optimizer(optimizer, device_placement=True)
         self.parts = {"optimizer": self.optimizer, "schedule": self.schedule}
+        prepare_scaler(self.accelerator.scaler, self.device)
         if self.accelerator.scaler is not None:
             self.parts["scaler"] = self.accelerator.scaler
         self.healing = Healing(

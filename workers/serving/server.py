@@ -30,6 +30,9 @@ FETCH_SECONDS = 0.05
 """How long it waits for an adapter, having nothing else to do, before it looks for requests."""
 REDIS_AWAY_SECONDS = 1.0
 
+FULL = ("oom_gpu", "oom_host")
+"""Classes of failures that say that memory did not suffice."""
+
 
 class Server:
     """`turn` again and again answers what comes."""
@@ -107,12 +110,12 @@ class Server:
         try:
             return self.engine.step()
         except JobFailure as failure:
-            if failure.klass not in ("oom_gpu", "oom_host"):
+            if failure.klass not in FULL:
                 raise
             # One alone was too much; the others are still answered.
-            for request_id in {one.id for one in self.engine.unfinished()}:
+            for request_id in self.engine.first_in_turn():
                 self.engine.cancel(request_id)
-                self._refuse(request_id, Failed("platform", "out_of_memory", failure.message))
+                self._refuse(request_id, failed(failure))
             return []
 
     def _tell(self, completions: list[Completion]) -> None:
@@ -144,6 +147,8 @@ class Server:
 def failed(error: TuneyardError | JobFailure) -> Failed:
     """Whose fault it is that a request can't be answered."""
     if isinstance(error, JobFailure):
+        if error.klass in FULL:
+            return Failed("platform", "out_of_memory", error.message)
         fault = "request" if error.klass in ("config", "data", "user") else "platform"
         return Failed(fault, f"model_{error.klass}", error.message, param="model")
     if isinstance(error, Unavailable):

@@ -169,6 +169,35 @@ def test_what_is_hostile_does_not_fit_or_is_not_plain_lora_is_refused(
     assert engine.adapters.names == [None, "sales"]
 
 
+class Full(Stack):
+    """Memory runs out at some layer; for no weights there is always room."""
+
+    def append(self, weights):
+        if weights is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        super().append(weights)
+
+
+def test_an_adapter_that_memory_does_not_suffice_for_leaves_nothing_behind(tiny, folders, alone):
+    """Neither in the layers that had room nor for the next one, and rows in flight go on."""
+    engine = with_adapters(tiny, {"staff": folders["staff"]})
+    for request in requests(tiny, ["staff"]):
+        engine.submit(request)
+    done = engine.step()
+    *_, last = [stack for stack in engine.adapters.stacks.values()]
+    last.__class__ = Full
+    with pytest.raises(JobFailure) as failure:
+        engine.load_adapter("sales", folders["sales"])
+    assert failure.value.klass == "oom_gpu"
+    last.__class__ = Stack
+    assert engine.adapters.names == [None, "staff"]
+    engine.load_adapter("stock", folders["stock"])
+    for request in requests(tiny, ["stock", None]):
+        engine.submit(request)
+    done += engine.run()
+    assert {c.id: c.token_ids for c in done} == alone["staff"] | alone["stock"] | alone[None]
+
+
 def test_adapters_go_on_an_8bit_base_as_alone(tiny_dir, tiny, folders):
     """In fp32, where activations are not rounded, the tokens are the same."""
     loaded = load_base(tiny_dir, quantization="8bit", precision="fp32")
@@ -214,6 +243,28 @@ def test_tokens_of_a_step_get_their_own_adapters_product(slots, padded, dtype, t
     rows = [F.linear(x[i], weights[slot][0]) @ weights[slot][1] for i, slot in enumerate(slots)]
     expected = start + torch.stack(rows)
     torch.testing.assert_close(out.float(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_weights_that_were_taken_back_leave_the_others_and_room_for_the_next():
+    generator = torch.Generator().manual_seed(0)
+    stack, weights = layers(generator)
+    stack.append((torch.randn(20, 16, generator=generator), torch.randn(20, 24)))
+    stack.take_back()
+    assert stack.rank == 5
+    stack.append(weights[1])
+    x = torch.ones(1, 16)
+    for slot, (down, up) in enumerate([*weights, weights[1]]):
+        out = torch.zeros(1, 24)
+        stack.add_to(out, x, Mix(slot))
+        torch.testing.assert_close(out, x @ down.t() @ up)
+
+
+def test_an_append_that_fails_changes_nothing():
+    stack, _ = layers(torch.Generator().manual_seed(0))
+    with pytest.raises(RuntimeError):
+        stack.append((torch.ones(9, 16), torch.ones(9, 7)))
+    assert stack.rank == 5
+    stack.remove(2)
 
 
 @pytest.mark.parametrize("slot", [0, 1, 2])

@@ -9,6 +9,7 @@ from core import failpoints
 from core.errors import JobFailure
 from tests.tiny_model import build_tiny_model
 from workers.context import LocalContext
+from workers.ml.cache import RowCache
 from workers.ml.engine import Engine
 from workers.ml.generation import Request
 from workers.ml.loading import load_base
@@ -74,6 +75,28 @@ def test_one_row_that_does_not_fit_is_a_failure(tiny):
     with pytest.raises(JobFailure) as failure:
         list(engine.generate(requests(tiny)))
     assert failure.value.klass == "oom_gpu"
+
+
+def test_memory_that_runs_out_while_places_grow_leaves_no_half_grown_ones(tiny, monkeypatch):
+    """One row is in use, and does not fit any more; who waits is answered all the same."""
+    asked = sorted(requests(tiny), key=lambda request: len(request.prompt_ids))
+    expected = {c.id: c.token_ids for c in Engine(tiny).generate(asked[-1:])}
+    engine = Engine(tiny)
+    engine.submit(asked[0])
+    engine.step()
+
+    def grow(cache, *, rows, length, used, filled):
+        cache.rows, cache.length = rows, length
+        cache.keys[0] = cache.keys[0].new_zeros(rows, length, *cache.keys[0].shape[2:])
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(RowCache, "grow", grow)
+    engine.submit(asked[-1])
+    with pytest.raises(JobFailure):
+        engine.step()
+    [one] = engine.unfinished()
+    engine.cancel(one.id)
+    assert {c.id: c.token_ids for c in engine.run()} == expected
 
 
 def test_another_error_is_not_taken_for_full_memory(tiny, monkeypatch):

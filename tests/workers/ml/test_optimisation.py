@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from core.errors import JobFailure
-from workers.ml.optimisation import make_optimizer, make_schedule
+from workers.ml.optimisation import make_optimizer, make_schedule, prepare_scaler
 
 
 def rates(schedule, steps=20):
@@ -40,3 +40,21 @@ def test_only_matrices_decay():
     matrix.grad, gain.grad = torch.zeros(2, 2), torch.zeros(2)
     optimizer.step()
     assert matrix.max() < 1 and gain.min() == 1
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["at first", "resumed"])
+def test_a_rank_that_has_scaled_no_loss_unscales_the_sum_of_the_others(resumed):
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = make_optimizer([weight], learning_rate=1.0, weight_decay=0)
+    scaler, factor = torch.amp.GradScaler("cpu", init_scale=8.0), 8.0
+    prepare_scaler(scaler, "cpu")
+    if resumed:
+        factor = 2.0
+        scaler.load_state_dict(torch.amp.GradScaler("cpu", init_scale=factor).state_dict())
+    weight.grad = torch.full((2, 2), 3.0 * factor)
+    scaler.unscale_(optimizer)
+    assert torch.equal(weight.grad, torch.full((2, 2), 3.0))
+
+
+def test_without_a_scaler_nothing_is_prepared():
+    prepare_scaler(None, "cpu")

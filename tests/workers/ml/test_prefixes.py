@@ -92,6 +92,18 @@ def test_a_prefix_in_use_stays_and_the_next_one_waits_for_its_rows(tiny):
     assert engine.counts.prefixes == 2
 
 
+def test_a_prefix_that_no_prompt_can_begin_with_is_not_computed(tiny):
+    """And those that are kept stay."""
+    context, kept = tiny.context_length, common_prefix(prompts_of(tiny, SCHEMAS[0]))
+    engine = Engine(tiny, prefix_bytes=0)
+    engine.share_prefix(kept)
+    before = engine.counts.trunk_tokens
+    for length in (context, context + 1):
+        engine.share_prefix([10] * length)
+    assert engine.counts.trunk_tokens == before
+    assert engine.prefixes.get(Prefix(tuple(kept))).keys
+
+
 def test_rows_hold_the_keys_of_their_prefix_and_no_copies(tiny):
     engine, prompts = Engine(tiny), prompts_of(tiny, SCHEMAS[0])
     engine.share_prefix(common_prefix(prompts))

@@ -59,8 +59,26 @@ def test_the_first_of_several_ends_counts():
 
 
 def test_only_pieces_that_could_end_an_answer_are_looked_at_closely():
-    assert ends_possible(");", Sampling(sql=True))
-    assert ends_possible(" x\n", Sampling(sql=True))
-    assert not ends_possible(" FROM", Sampling(sql=True))
-    assert not ends_possible(";", Sampling())
-    assert ends_possible("a#b", Sampling(stop=("##",)))
+    assert ends_possible(b");", Sampling(sql=True))
+    assert ends_possible(b" x\n", Sampling(sql=True))
+    assert not ends_possible(b" FROM", Sampling(sql=True))
+    assert not ends_possible(b";", Sampling())
+    assert ends_possible(b"a#b", Sampling(stop=("##",)))
+    assert not ends_possible(b"#", Sampling(stop=("", "#!")))
+
+
+def test_the_last_part_of_a_character_is_looked_at_closely_and_the_others_are_not():
+    first, second, last = (bytes([byte]) for byte in "！".encode())
+    sampling = Sampling(stop=("好！",))
+    assert ends_possible(last, sampling) and ends_possible(b"x" + last + b"y", sampling)
+    assert not ends_possible(first, sampling) and not ends_possible(second, sampling)
+
+
+def test_where_the_bytes_of_a_character_are_not_known_it_is_looked_at_closely():
+    assert ends_possible("x\ufffd".encode(), Sampling(stop=("！",)))
+    assert ends_possible(b"\xe5", Sampling(stop=("\ufffd",)))
+    assert not ends_possible("x\ufffd".encode(), Sampling(stop=("",)))
+
+
+def test_a_stop_string_that_stands_in_no_text_does_no_harm():
+    assert not ends_possible(b"a", Sampling(stop=("\ud83d",)))

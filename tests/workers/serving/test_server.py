@@ -1,0 +1,94 @@
+"""A server whose memory runs out refuses what it can't answer, and answers the rest."""
+
+import pytest
+import torch
+
+from core.serving.exchange import Asked
+from core.serving.wire import Chat, Failed, Request, Usage
+from tests.tiny_model import build_tiny_model
+from workers.ml import generation
+from workers.ml.adapters import Adapters
+from workers.ml.engine import Engine
+from workers.ml.loading import load_base
+from workers.ml.sampling import Sampling
+from workers.serving.server import Server
+from workers.serving.talks import Done, Talks
+
+SCHEMA = list(range(10, 30))
+
+
+class Heard:
+    """An exchange where these were asked. It keeps what is told; every client is there."""
+
+    def __init__(self, *asked):
+        self.asked, self.told = list(asked), {}
+
+    def take(self, count, *, patience):
+        taken, self.asked = self.asked, []
+        return taken
+
+    def tell(self, said):
+        for request_id, events in said.items():
+            self.told.setdefault(request_id, []).extend(events)
+        return set()
+
+
+class Full(Engine):
+    """There is no room for a prefix."""
+
+    def _forward(self, batch):
+        if batch.step.prefill is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super()._forward(batch)
+
+
+class Shelf:
+    """Memory does not suffice for any adapter."""
+
+    def __init__(self, engine, folder):
+        self.engine, self.folder = engine, folder
+
+    def at_hand(self, key, *, in_use):
+        self.engine.load_adapter(key, self.folder)
+
+    def wait(self, seconds):
+        pass
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return load_base(build_tiny_model(tmp_path_factory.mktemp("tiny")), precision="fp32")
+
+
+def test_who_waits_for_a_prefix_that_there_is_no_room_for_is_refused(tiny):
+    engine, heard = Engine(tiny), Heard()
+    talks = Talks(tiny.tokenizer, Done())
+    server = Server(heard, engine=engine, prompts=None, adapters=None, talks=talks)
+    engine.share_prefix(SCHEMA)
+    for request_id, prompt_ids in (("long", [*SCHEMA, 40]), ("short", [41, 42])):
+        engine.submit(generation.Request(request_id, prompt_ids, Sampling(max_new_tokens=3)))
+        talks.begin(request_id, Request(Chat([]), max_tokens=3), None, whole=True)
+    engine.prefixes.forget(None)  # others came
+    engine.__class__ = Full
+    for _ in range(9):
+        server.turn()
+    [refused] = heard.told["long"]
+    assert isinstance(refused, Failed) and refused.code == "out_of_memory"
+    assert isinstance(heard.told["short"][-1], Usage)
+    assert not engine.busy and talks.done.requests == 1
+
+
+def test_an_adapter_that_memory_does_not_suffice_for_is_its_request_s_error(tiny, monkeypatch):
+    def full(self, name, weights):
+        raise MemoryError
+
+    monkeypatch.setattr(Adapters, "add", full)
+    monkeypatch.setattr("workers.ml.engine.read_adapter", lambda loaded, directory: {})
+    engine, talks = Engine(tiny), Talks(tiny.tokenizer, Done())
+    asked = [Asked("one", Request(Chat([]), max_tokens=3), "sales")]
+    heard, shelf = Heard(*asked), Shelf(engine, None)
+    server = Server(heard, engine=engine, prompts=None, adapters=shelf, talks=talks)
+    server.turn()
+    [refused] = heard.told["one"]
+    assert isinstance(refused, Failed) and refused.code == "out_of_memory"
+    assert server.taken == 0
