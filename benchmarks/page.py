@@ -132,8 +132,8 @@ def goal_section(found: Found, goal: int, bench: str) -> str:
         rows += some or [(model, NOT_YET, *[""] * (len(COLUMNS) - 1))]
     parts = [markdown(rows)]
     for model in MODELS:
-        if goal == 2 and (figures := found.get(("training", model))):
-            parts.append(gradients(model, figures["gradients"]))
+        if goal == 2 and (figures := found.get(("training", model), {}).get("gradients")):
+            parts.append(gradients(model, figures))
         if goal == 9 and (figures := found.get(("latency", model))):
             parts.append(answers(model, figures))
     return "\n\n".join(parts)

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +52,37 @@ def main() -> None:
     bench = Bench(material, options.model, native())
     tuned = bench.tune()
     name = f"training-{options.model}"
-    outcome = contest(
-        name, bench.contestants(tuned), rounds=options.rounds, minutes=options.minutes
-    )
-    rows = conclude(outcome, comparisons(material, bench.dtype))
     about = {
         "model": options.model,
         "dtype": bench.dtype,
         "batch": BATCH,
         "peer_batch": bench.peer_batch,
     }
-    about |= {"tuned": tuned, "tokens": lengths(material)}
-    about["gradients"] = bench.gradients()
-    record.write(name, about | {"comparisons": rows, **asdict(outcome)})
-    forget(name)
-    print(table(rows))
-    print(f"gradients against TRL's, relative difference: {about['gradients']}")
+    told = about | {"tuned": tuned, "tokens": lengths(material)}
+    told |= {"comparisons": [], "about": {}, "rounds": {}}
+    for heat in bench.heats(tuned):
+        outcome = contest(
+            f"{name}-{heat.name}", heat.contestants, rounds=options.rounds, minutes=options.minutes
+        )
+        told["comparisons"] += conclude(outcome, heat.comparisons)
+        told["about"] |= outcome.about
+        told["rounds"][heat.name] = outcome.rounds
+        record.write(name, told)
+    told["gradients"] = bench.gradients()
+    record.write(name, told)
+    for heat in bench.heats(tuned):
+        forget(f"{name}-{heat.name}")
+    print(table(told["comparisons"]))
+    print(f"gradients against TRL's, relative difference: {told['gradients']}")
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A contest of those that are compared: all at once would not have room in memory."""
+
+    name: str
+    contestants: Sequence[Contestant]
+    comparisons: Sequence[Comparison]
 
 
 class Bench:
@@ -77,16 +92,18 @@ class Bench:
         self.material, self.model, self.dtype = material, model, dtype
         self.peer_batch = PEER_BATCH.get(model, BATCH)
 
-    def contestants(self, tuned: dict[str, dict[str, Any]]) -> list[Contestant]:
-        both = []
+    def heats(self, tuned: dict[str, dict[str, Any]]) -> Iterator[Heat]:
         for precision in (self.dtype, "8bit"):
-            both += [
+            players = [
                 self.ours(precision),
                 self.peer("classic", precision, {}),
                 self.peer("trl", precision, tuned["trl"]),
-                self.peer("peft", precision, tuned["peft"]),
             ]
-        return both
+            yield Heat(precision, players, whole_trainings(self.material, precision))
+        players = [self.ours(precision) for precision in (self.dtype, "8bit")]
+        for precision in (self.dtype, "8bit"):
+            players.append(self.peer("peft", precision, tuned["peft"]))
+        yield Heat("steps", players, steps(self.material, self.dtype))
 
     def ours(self, precision: str) -> Contestant:
         told = self._told(precision) | {"micro_batch": BATCH}
@@ -156,23 +173,40 @@ def trl_settings(material: Material, batch: int) -> tuple[dict[str, Any], ...]:
     return packed(2), packed(4), *(padded(rows) for rows in sorted({4, batch}))
 
 
-def comparisons(material: Material, dtype: str) -> Iterator[Comparison]:
+def whole_trainings(material: Material, precision: str) -> list[Comparison]:
+    """Goals 1 and 2."""
+    ours, padded, whole = operations(material)
+    each = {"figure": FIGURE, "unit": "examples/s", "scale": 1 / material.labels}
+    us = f"ours-{precision}"
+    return [
+        Comparison(1, us, f"classic-{precision}", ideal=padded / ours, aim=12, **each),
+        Comparison(2, us, f"trl-{precision}", ideal=whole / ours, aim=8, **each),
+    ]
+
+
+def steps(material: Material, dtype: str) -> list[Comparison]:
+    """Goal 3."""
+    ours, _, whole = operations(material)
+    step = {"figure": "seconds_a_label", "unit": "s an example", "scale": material.labels}
+    step["lower"] = True
+    return [
+        Comparison(3, "ours-8bit", f"ours-{dtype}", ideal=1.0, aim=1.15, **step),
+        Comparison(3, "ours-8bit", "peft-8bit", ideal=ours / whole, aim=1.0, **step),
+        Comparison(3, "peft-8bit", f"peft-{dtype}", ideal=1.0, **step),
+    ]
+
+
+def operations(material: Material) -> tuple[float, float, float]:
+    """Of an example: ours, the classic script's, and of rows that share nothing."""
     from transformers import AutoConfig
 
     sizes = costs.Sizes.of(AutoConfig.from_pretrained(material.model))
-    ours = costs.ours(material.prefix, material.own, material.labels, BATCH).operations(sizes)
-    padded = costs.classic(512).operations(sizes) / ours
-    whole = costs.whole_rows(material.prefix, material.own).operations(sizes) / ours
-    each = {"figure": FIGURE, "unit": "examples/s", "scale": 1 / material.labels}
-    for precision in (dtype, "8bit"):
-        one = f"ours-{precision}"
-        yield Comparison(1, one, f"classic-{precision}", ideal=padded, aim=12, **each)
-        yield Comparison(2, one, f"trl-{precision}", ideal=whole, aim=8, **each)
-    step = {"figure": "seconds_a_label", "unit": "s an example", "scale": material.labels}
-    step["lower"] = True
-    yield Comparison(3, "ours-8bit", f"ours-{dtype}", ideal=1.0, aim=1.15, **step)
-    yield Comparison(3, "ours-8bit", "peft-8bit", ideal=1 / whole, aim=1.0, **step)
-    yield Comparison(3, "peft-8bit", f"peft-{dtype}", ideal=1.0, **step)
+    every = (
+        costs.ours(material.prefix, material.own, material.labels, BATCH),
+        costs.classic(512),
+        costs.whole_rows(material.prefix, material.own),
+    )
+    return tuple(one.operations(sizes) for one in every)
 
 
 def lengths(material: Material) -> dict[str, float]:
