@@ -38,7 +38,7 @@ def parse_or_say(sql: str, *, dialect: str) -> "tuple[exp.Query | None, str]":
     try:
         tokens = spoken.tokenize(sql)
         if _long_interval(tokens):
-            return None, f"beside INTERVAL no text may have more than {_LONGEST_INTERVAL} characters"
+            return None, f"beside INTERVAL a text has at most {_LONGEST_INTERVAL} characters"
         trees = [tree for tree in _bounded(spoken).parse(tokens, sql) if tree is not None]
     except SqlglotError as error:
         return None, _reason(error)

@@ -84,7 +84,7 @@ def test_a_long_text_of_an_interval_is_refused(text, dialect):
     for sql in (f"SELECT INTERVAL '{text}'", f"SELECT INTERVAL '1' day + '{text}'"):
         tree, reason = parse_or_say(sql, dialect=dialect)
         assert tree is None
-        assert reason == "beside INTERVAL no text may have more than 1000 characters"
+        assert reason == "beside INTERVAL a text has at most 1000 characters"
 
 
 def test_other_texts_are_no_query_and_say_why():
