@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from api.deps import PageDep, ReadDep, Reader, Writer
 from api.idempotency import Once, OnceDep
-from api.schemas.common import ListBody, list_body
+from api.schemas.common import Body, ListBody, list_body
 from api.schemas.databases import (
     REGISTRATION,
     DatabaseShape,
@@ -105,9 +105,7 @@ def get_schema(database_id: str, session: ReadDep, principal: Reader) -> dict[st
     return {"object": "database.schema", **row.schema, "prompt": service.prompt_schema(row)}
 
 
-class QueryBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class QueryBody(Body):
     sql: str = Field(min_length=1, max_length=100_000)
 
 
