@@ -19,6 +19,7 @@ from api.schemas.databases import (
     database_shape,
     read_body,
 )
+from api.statements import run_statement
 from api.uploads import Form, SizeGuard, read_form
 from core.accounts.quotas import require_storage
 from core.databases import service
@@ -110,10 +111,17 @@ class QueryBody(Body):
 
 
 @router.post("/{database_id}/query")
-def query_database(database_id: str, body: QueryBody, principal: Reader) -> dict[str, Any]:
+async def query_database(
+    database_id: str, request: Request, body: QueryBody, principal: Reader
+) -> dict[str, Any]:
     """Run one read-only statement in the sandbox."""
-    with ask(_find(principal.project_id, database_id)) as runner:
-        outcome = runner.run(body.sql)
+    database = await run_in_threadpool(_find, principal.project_id, database_id)
+    return await run_statement(request, _result, database, body.sql)
+
+
+def _result(database: TargetDatabase, sql: str) -> dict[str, Any]:
+    with ask(database) as runner:
+        outcome = runner.run(sql)
     error = outcome.error
     return {
         "object": "database.result",
