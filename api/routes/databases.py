@@ -93,10 +93,11 @@ def refresh_database(
     """Read the schema of a PostgreSQL database anew, and see again that its role can only read;
     with `dsn`, by that one from now on."""
     known = service.require_dsn(_find(principal.project_id, database_id))
-    found = service.inspect_dsn(body.dsn if body and body.dsn else known)
+    given = body.dsn if body else None
+    found = service.inspect_dsn(given or known)
     with get_database().transaction() as session:
         row = service.find(session, principal.project_id, database_id)
-        return database_shape(service.refresh(row, found))
+        return database_shape(service.refresh(session, row, found, moved=bool(given)))
 
 
 @router.get("/{database_id}/schema")
