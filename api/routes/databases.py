@@ -67,6 +67,8 @@ def _register_file(project_id: str, form: Form, once: Once) -> DatabaseShape:
 
 
 def _register_dsn(project_id: str, body: PostgresBody, once: Once) -> DatabaseShape:
+    with get_database().transaction() as session:
+        once.begin(session)  # answered before: the server is not asked again
     found = service.inspect_dsn(body.dsn)
     with get_database().transaction() as session:
         once.begin(session)

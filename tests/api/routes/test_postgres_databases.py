@@ -202,6 +202,22 @@ def test_the_same_request_twice_makes_one_database(client: TestClient, target: T
     assert len(client.get("/v1/databases").json()["data"]) == 1
 
 
+@on_sqlite
+def test_a_repeated_registration_is_answered_without_a_look_at_the_server(
+    client: TestClient, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first = register(client, target.dsn, **headers)
+
+    def away(dsn: str) -> None:
+        raise AssertionError("the server was asked again")
+
+    monkeypatch.setattr(service, "inspect_dsn", away)
+    again = register(client, target.dsn, **headers)
+    assert (again.status_code, again.text) == (201, first.text)
+    assert again.headers["idempotent-replayed"] == "true"
+
+
 def test_the_secret_is_in_no_answer_no_log_and_one_column_alone(
     client: TestClient, target: Target, caplog: pytest.LogCaptureFixture
 ) -> None:
