@@ -57,6 +57,11 @@ class Once:
         if known is not None:
             raise Replay(known.status, known.body)
 
+    def is_known(self, session: Session) -> bool:
+        """Whether there is an answer under the key. If it is this request's, `begin` says as soon
+        as the form was read."""
+        return self._key is not None and service.is_known(session, self._project_id, self._key)
+
     def answer(self, session: Session, shape: Answer, *, kept: Answer | None = None) -> Answer:
         """Record the answer with what it tells of; of one with a secret `kept`, without it."""
         if self._key is not None:

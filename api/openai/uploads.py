@@ -39,15 +39,18 @@ def create_upload(
 async def add_part(upload_id: str, request: Request, principal: Writer, once: OnceDep) -> PartShape:
     """Add a part of up to 64 MiB: multipart with the bytes as `data`. Parts may come side by side
     and in any order."""
-    await run_in_threadpool(_require_pending, principal.project_id, upload_id)
+    await run_in_threadpool(_require_open, principal.project_id, upload_id, once)
     form = await read_form(request, lambda _: Bounded(service.PART_BYTES, param="data"))
     return await run_in_threadpool(_add, principal.project_id, upload_id, form, once)
 
 
-def _require_pending(project_id: str, upload_id: str) -> None:
-    """Before the bytes are read: nobody shall send what is refused anyway."""
+def _require_open(project_id: str, upload_id: str, once: Once) -> None:
+    """Before the bytes are read: nobody shall send what is refused anyway. A part that was taken
+    once is not: it is answered as it was, whatever has become of the upload."""
     with get_database().reading() as session:
-        service.require_pending(session, service.get(session, project_id, upload_id))
+        upload = service.get(session, project_id, upload_id)
+        if not once.is_known(session):
+            service.require_pending(session, upload)
 
 
 def _add(project_id: str, upload_id: str, form: Form, once: Once) -> PartShape:

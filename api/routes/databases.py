@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from api.deps import PageDep, ReadDep, Reader, Writer
 from api.idempotency import Once, OnceDep
-from api.schemas.common import ListBody, list_body
+from api.schemas.common import Body, ListBody, list_body
 from api.schemas.databases import (
     REGISTRATION,
     DatabaseShape,
@@ -19,6 +19,7 @@ from api.schemas.databases import (
     database_shape,
     read_body,
 )
+from api.statements import run_statement
 from api.uploads import Form, SizeGuard, read_form
 from core.accounts.quotas import require_storage
 from core.databases import service
@@ -66,6 +67,8 @@ def _register_file(project_id: str, form: Form, once: Once) -> DatabaseShape:
 
 
 def _register_dsn(project_id: str, body: PostgresBody, once: Once) -> DatabaseShape:
+    with get_database().transaction() as session:
+        once.begin(session)  # answered before: the server is not asked again
     found = service.inspect_dsn(body.dsn)
     with get_database().transaction() as session:
         once.begin(session)
@@ -92,10 +95,11 @@ def refresh_database(
     """Read the schema of a PostgreSQL database anew, and see again that its role can only read;
     with `dsn`, by that one from now on."""
     known = service.require_dsn(_find(principal.project_id, database_id))
-    found = service.inspect_dsn(body.dsn if body and body.dsn else known)
+    given = body.dsn if body else None
+    found = service.inspect_dsn(given or known)
     with get_database().transaction() as session:
         row = service.find(session, principal.project_id, database_id)
-        return database_shape(service.refresh(row, found))
+        return database_shape(service.refresh(session, row, found, moved=bool(given)))
 
 
 @router.get("/{database_id}/schema")
@@ -105,17 +109,22 @@ def get_schema(database_id: str, session: ReadDep, principal: Reader) -> dict[st
     return {"object": "database.schema", **row.schema, "prompt": service.prompt_schema(row)}
 
 
-class QueryBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class QueryBody(Body):
     sql: str = Field(min_length=1, max_length=100_000)
 
 
 @router.post("/{database_id}/query")
-def query_database(database_id: str, body: QueryBody, principal: Reader) -> dict[str, Any]:
+async def query_database(
+    database_id: str, request: Request, body: QueryBody, principal: Reader
+) -> dict[str, Any]:
     """Run one read-only statement in the sandbox."""
-    with ask(_find(principal.project_id, database_id)) as runner:
-        outcome = runner.run(body.sql)
+    database = await run_in_threadpool(_find, principal.project_id, database_id)
+    return await run_statement(request, _result, database, body.sql)
+
+
+def _result(database: TargetDatabase, sql: str) -> dict[str, Any]:
+    with ask(database) as runner:
+        outcome = runner.run(sql)
     error = outcome.error
     return {
         "object": "database.result",

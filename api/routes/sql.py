@@ -3,8 +3,6 @@
 Async, since a model's answer takes long; the statement runs in a thread, a few at a time.
 """
 
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -12,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from api.asking import answers, find_model, name_of
 from api.deps import Reader
 from api.gone import nobody_left, unless_gone
+from api.statements import run_statement
 from core.adapters.names import ModelTarget
 from core.chat.completion import Usage
 from core.chat.served import whole_answers
@@ -25,9 +24,6 @@ from core.serving import wire
 
 router = APIRouter(prefix="/sql", tags=["sql"])
 
-AT_ONCE = 4
-"""Statements that run at a time: each is a process of its own, and has up to half a GiB."""
-
 
 @router.post("", response_model=SqlAnswer)
 async def answer_with_sql(request: Request, body: SqlRequest, principal: Reader):
@@ -38,7 +34,7 @@ async def answer_with_sql(request: Request, body: SqlRequest, principal: Reader)
     try:
         work = whole_answers(answers(principal.project_id, target, asked))
         (end,), used = await unless_gone(request, work)
-        return await run_sync(_run, wanted, database, end.text, used, limiter=_limiter(request))
+        return await run_statement(request, _run, wanted, database, end.text, used)
     except ClientDisconnect:
         return nobody_left()
 
@@ -53,11 +49,3 @@ def _prepare(project_id: str, body: SqlRequest) -> tuple[ModelTarget, TargetData
 def _run(body: SqlRequest, database: TargetDatabase, text: str, used: Usage) -> SqlAnswer:
     with ask(database) as runner:
         return sql_answer(body, text, runner, dialect=database.dialect, usage=used)
-
-
-def _limiter(request: Request) -> CapacityLimiter:
-    """Of this application: one made at import would belong to no event loop."""
-    state = request.app.state
-    if not hasattr(state, "sql_limiter"):
-        state.sql_limiter = CapacityLimiter(AT_ONCE)
-    return state.sql_limiter

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas.common import Shape
+from api.schemas.common import Body, Shape
 from api.schemas.evaluations import EvaluationShape, evaluation_shape
 from api.schemas.resources import VersionShape, version_shape
 from core.adapters.lineage import Lineage
@@ -12,10 +12,8 @@ from core.adapters.models import Adapter, AdapterAlias, AdapterVersion, AliasMov
 from core.evaluations.service import METRICS
 
 
-class BarBody(BaseModel):
+class BarBody(Body):
     """What an evaluation has to show before the alias moves."""
-
-    model_config = ConfigDict(extra="forbid")
 
     metric: Literal[METRICS] = "execution_accuracy"
     at_least: float | None = Field(None, ge=0, le=1)
@@ -32,11 +30,10 @@ class BarBody(BaseModel):
         return self
 
 
-class MoveBody(BaseModel):
+class MoveBody(Body):
     """Where an alias is to stand. `bar` left out: it keeps the one that it has; null: none."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"version": 3, "bar": {"metric": "execution_accuracy", "at_least": 0.9}},

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from api.schemas.common import Metadata, Shape
+from api.schemas.common import Body, Metadata, Shape
 from api.schemas.files import ExpiresAfter
 from core.batches.lines import Endpoint
 from core.batches.service import Order, counts_of, life_of, seconds_of
@@ -12,9 +12,7 @@ from core.batches.status import BatchStatus, moments, status_of
 from core.jobs.models import Job
 
 
-class BatchBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class BatchBody(Body):
     input_file_id: str = Field(min_length=1, max_length=100)
     endpoint: Endpoint
     completion_window: str = Field(

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from api.schemas.common import Shape
+from api.schemas.common import Body, Shape
 from core.estimates.measured import Time
 from core.estimates.service import Estimate
 from core.estimates.sites import Site
@@ -12,11 +12,10 @@ from core.estimates.tokens import TokenCount
 from core.jobs.types.train import TrainParams
 
 
-class EstimateBody(BaseModel):
+class EstimateBody(Body):
     """The body of a submit of a training to `/v1/jobs`, as far as its costs depend on it."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"type": "train", "params": {"model": "smollm2-135m", "dataset": "geo"}}]
         },

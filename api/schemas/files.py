@@ -2,17 +2,15 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from api.schemas.common import Shape
+from api.schemas.common import Body, Shape
 from core.files.models import File
 from core.uploads.models import Upload, UploadPart
 
 
-class ExpiresAfter(BaseModel):
+class ExpiresAfter(Body):
     """When a file goes by itself: between an hour and 30 days after it was made."""
-
-    model_config = ConfigDict(extra="forbid")
 
     anchor: Literal["created_at"]
     seconds: int = Field(ge=3600, le=2_592_000)
@@ -36,9 +34,7 @@ class DeletedShape(Shape):
     deleted: Literal[True] = True
 
 
-class UploadBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class UploadBody(Body):
     filename: str = Field(min_length=1, max_length=255, pattern=r"^[^/\\\x00]+$")
     purpose: str
     bytes: int = Field(ge=1, lt=2**53)
@@ -46,9 +42,7 @@ class UploadBody(BaseModel):
     expires_after: ExpiresAfter | None = None
 
 
-class CompleteBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class CompleteBody(Body):
     part_ids: list[str] = Field(min_length=1, max_length=10_000)
     md5: str | None = Field(None, pattern="^[0-9a-fA-F]{32}$")
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.databases.models import TargetDatabase
 from core.db import exclusive
-from core.errors import InvalidInput, NotFound, TuneyardError, WrongState
+from core.errors import Conflict, InvalidInput, NotFound, TuneyardError, WrongState
 from core.ids import new_id
 from core.names import require_name
 from core.settings import get_settings
@@ -94,9 +94,21 @@ def register_dsn(session: Session, project_id: str, *, name: str, found: Found) 
     )
 
 
-def refresh(database: TargetDatabase, found: Found) -> TargetDatabase:
-    """Take over what was found anew, perhaps by another DSN."""
-    database.dsn = found.dsn
+def refresh(
+    session: Session, database: TargetDatabase, found: Found, *, moved: bool
+) -> TargetDatabase:
+    """Take over what was found anew; `moved`: by another DSN, which is the database's from now on.
+
+    `Conflict` if it has got another one while its own was looked at: what was found is not there.
+    """
+    session.refresh(database, with_for_update=True)
+    if moved:
+        database.dsn = found.dsn
+    elif database.dsn != found.dsn:
+        raise Conflict(
+            f"'{database.name}' has got another DSN just now; refresh it again.",
+            code="database_changed",
+        )
     database.bytes = found.bytes
     database.schema = found.schema.to_dict()
     return database

@@ -23,7 +23,7 @@ def begin(
     known = session.get(IdempotencyKey, (project_id, key))
     if known is None:
         return None
-    if known.created_at <= session.scalar(select(db_now() - KEEP_SECONDS)):
+    if _is_old(session, known):
         session.delete(known)
         session.flush()
         return None
@@ -34,6 +34,12 @@ def begin(
             param="Idempotency-Key",
         )
     return known
+
+
+def is_known(session: Session, project_id: str, key: str) -> bool:
+    """Whether an answer is recorded under the key, to whatever request: `begin` says that."""
+    known = session.get(IdempotencyKey, (project_id, key))
+    return known is not None and not _is_old(session, known)
 
 
 def record(
@@ -63,6 +69,10 @@ def drop_expired(session: Session) -> int:
 
 def in_progress() -> Conflict:
     return Conflict(IN_PROGRESS, code="idempotency_key_in_progress", param="Idempotency-Key")
+
+
+def _is_old(session: Session, known: IdempotencyKey) -> bool:
+    return known.created_at <= session.scalar(select(db_now() - KEEP_SECONDS))
 
 
 def _alone(session: Session, project_id: str, key: str) -> None:

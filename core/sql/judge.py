@@ -141,7 +141,10 @@ def _with_sort_keys(gold_sql: str, dialect: str) -> str | None:
         if value is None:
             return None
         tree.append("expressions", value.unalias().copy())
-    return tree.sql(dialect=dialect, comments=False)
+    try:
+        return tree.sql(dialect=dialect, comments=False)
+    except RecursionError:  # writing a tree goes deeper than reading it
+        return None
 
 
 def _preview(outcome: Outcome) -> tuple[tuple, ...]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from core.sql.functions import SQLITE_FUNCTIONS
-from core.sql.parse import parse_or_say
+from core.sql.parse import TOO_DEEP, parse_or_say
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -30,9 +30,12 @@ def transpile(sql: str, source: str, target: str) -> Transpiled:
     tree, reason = parse_or_say(sql, dialect=source)
     if tree is None:
         return Transpiled(sql, (f"not one query in {source}: {reason}",))
-    text, problems = (sql, []) if source == target else _translated(tree, target)
-    if target == "sqlite":
-        problems += _unknown_to_sqlite(text)
+    try:
+        text, problems = (sql, []) if source == target else _translated(tree, target)
+        if target == "sqlite":
+            problems += _unknown_to_sqlite(text)
+    except RecursionError:  # writing a tree goes deeper than reading it
+        return Transpiled(sql, (TOO_DEEP,))
     return Transpiled(text, tuple(dict.fromkeys(problems)))
 
 

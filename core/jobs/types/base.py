@@ -15,15 +15,20 @@ from core.storage import StoredFile
 
 class Params(BaseModel):
     """Parameters of a job: an unknown one is an error that names it, no number is infinite, no
-    text has a NUL (PostgreSQL can't store one)."""
+    text has a NUL (PostgreSQL can't store one) or half a character (nothing can)."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod
-    def _no_nul(cls, given: Any) -> Any:
-        if "\\u0000" in json.dumps(given, default=str):
+    def _storable(cls, given: Any) -> Any:
+        text = json.dumps(given, default=str, ensure_ascii=False)
+        if "\\u0000" in text:
             raise ValueError("a text has the character NUL; leave it out")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text has half a character (a lone surrogate)") from None
         return given
 
 

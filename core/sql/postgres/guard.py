@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from core.sql.errors import SqlError
 from core.sql.functions import POSTGRES_FUNCTIONS
 from core.sql.parse import NO_SELECT, parse_or_say
+from core.sql.postgres.aliases import declared, name_of
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -35,7 +36,7 @@ _SYNTAX_WORDS = """
 """
 SYNTAX = frozenset(_SYNTAX_WORDS.split())
 """Words of the language that may stand before a bracket and call nothing."""
-FIELDS = ("key", "value", "*")
+FIELDS = ("key", "value", "ordinality", "*")
 """Of what json_each() and its like bring; no functions are called so."""
 SYSTEM = re.compile(r"pg_\w*|information_schema", re.IGNORECASE)
 _QUOTES = ("'", '"', "$")
@@ -95,7 +96,7 @@ def _joined(sql: str, tokens: "list[Token]") -> str:
 
 def _refusal(tree: "exp.Query", tokens: "list[Token]", sql: str) -> SqlError | None:
     found = _deeds(tree) or _tables(tree) or _sizes(tree)
-    return found or _calls(tree, tokens, sql) or _fields(tokens)
+    return found or _calls(tree, tokens, sql) or _fields(tokens) or _rows(tokens)
 
 
 def _deeds(tree: "exp.Query") -> SqlError | None:
@@ -153,6 +154,25 @@ def _fields(tokens: "list[Token]") -> SqlError | None:
         goes_on = place + 2 < len(tokens) and _is(tokens[place + 2], "DOT")
         if name.lower() not in FIELDS or goes_on:
             return _forbidden(f"field {name} of an expression is not allowed in a query")
+    return None
+
+
+def _rows(tokens: "list[Token]") -> SqlError | None:
+    """`x.name` calls `name` with what the function x in FROM returns, unless it is a column there:
+    that of x's own name, or a declared one. What other rows may be given to (those of tables and
+    sub-queries) takes a whole row, and none of the server's own that does so reaches out."""
+    columns = declared(tokens)
+    for place in range(1, len(tokens) - 1):
+        if not _is(tokens[place], "DOT"):
+            continue
+        alias, name = name_of(tokens[place - 1]), name_of(tokens[place + 1])
+        if name == alias or name in FIELDS:
+            continue
+        if any(name not in given for given in columns.get(alias, ())):
+            return _forbidden(
+                f"field {name} of the function {alias} in FROM is not allowed in a query; a column "
+                f"has to be declared: AS {alias}({name})"
+            )
     return None
 
 

@@ -203,3 +203,28 @@ def test_a_completion_is_carried_out_once_under_one_key(client: TestClient, uplo
     assert [answer.status_code for answer in answers] == [200, 200]
     assert answers[0].content == answers[1].content
     assert answers[1].headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.parametrize("end", ["complete", "cancel"])
+def test_a_repeated_part_is_answered_as_it_was_after_the_upload_has_ended(
+    client: TestClient, upload: str, data_dir: Path, end: str
+) -> None:
+    def part(content: bytes, key: str):
+        return client.post(
+            f"/v1/uploads/{upload}/parts",
+            files={"data": ("blob", content)},
+            headers={"Idempotency-Key": key},
+        )
+
+    first = part(LINES, "part-1")
+    if end == "complete":
+        assert complete(client, upload, [first.json()["id"]]).status_code == 200
+    else:
+        assert client.post(f"/v1/uploads/{upload}/cancel").status_code == 200
+    left = stored(data_dir)
+    again = part(LINES, "part-1")
+    assert (again.status_code, again.text) == (200, first.text)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert part(LINES[:-1], "part-1").json()["error"]["code"] == "idempotency_key_reused"
+    assert part(LINES, "part-2").json()["error"]["code"] == "upload_not_pending"
+    assert stored(data_dir) == left

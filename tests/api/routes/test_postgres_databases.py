@@ -6,6 +6,7 @@ import uuid
 import pytest
 from fastapi.testclient import TestClient
 
+from core.databases import service
 from core.databases.models import TargetDatabase
 from core.db import get_database
 from core.settings import get_settings
@@ -149,6 +150,30 @@ def test_a_refresh_reads_the_schema_anew_and_takes_a_new_password(
     assert asked.json()["rows"] == [[0]]
 
 
+def test_a_refresh_without_a_dsn_writes_none_over_a_newer_one(
+    client: TestClient, target_server: TargetServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = target_server.new_database(SCRIPT)
+    register(client, target.dsn)
+    newer = target.add_role(f"newer_{uuid.uuid4().hex[:8]}", GRANTS)
+    inspect = service.inspect_dsn
+
+    def meanwhile(dsn: str) -> service.Found:
+        monkeypatch.setattr(service, "inspect_dsn", inspect)
+        found = inspect(dsn)
+        moved = client.post("/v1/databases/shop/refresh", json={"dsn": newer})
+        assert moved.status_code == 200, moved.text
+        return found
+
+    monkeypatch.setattr(service, "inspect_dsn", meanwhile)
+    late = client.post("/v1/databases/shop/refresh")
+    assert late.status_code == 409
+    assert late.json()["error"]["code"] == "database_changed"
+    with get_database().reading() as session:
+        assert session.query(TargetDatabase).one().dsn == newer
+    assert client.post("/v1/databases/shop/refresh").status_code == 200
+
+
 @on_sqlite
 def test_a_refresh_looks_at_the_role_again(client: TestClient, target_server: TargetServer) -> None:
     target = target_server.new_database(SCRIPT)
@@ -175,6 +200,22 @@ def test_the_same_request_twice_makes_one_database(client: TestClient, target: T
     assert again.text == first.text
     assert again.headers["idempotent-replayed"] == "true"
     assert len(client.get("/v1/databases").json()["data"]) == 1
+
+
+@on_sqlite
+def test_a_repeated_registration_is_answered_without_a_look_at_the_server(
+    client: TestClient, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first = register(client, target.dsn, **headers)
+
+    def away(dsn: str) -> None:
+        raise AssertionError("the server was asked again")
+
+    monkeypatch.setattr(service, "inspect_dsn", away)
+    again = register(client, target.dsn, **headers)
+    assert (again.status_code, again.text) == (201, first.text)
+    assert again.headers["idempotent-replayed"] == "true"
 
 
 def test_the_secret_is_in_no_answer_no_log_and_one_column_alone(

@@ -88,6 +88,30 @@ def test_whatever_gets_past_the_guard_changes_nothing_and_ends_in_time_and_memor
 
 
 @pytest.mark.parametrize(
+    "item",
+    [
+        "customers AS x",
+        "(SELECT 1000) AS x",
+        "(SELECT g FROM generate_series(1000, 1000) AS g) AS x",
+        "(VALUES (1000)) AS x",
+        "LATERAL (SELECT 1000) AS x",
+        "(generate_series(1000, 1000) AS y CROSS JOIN customers) AS x",
+    ],
+)
+def test_only_the_row_of_a_function_can_be_given_to_a_function_of_values(
+    runner: PostgresRunner, unguarded: PostgresRunner, item: str
+) -> None:
+    """What the guard counts on: a row of a table or a sub-query is no number."""
+    of_a_function = "SELECT x.pg_sleep FROM generate_series(1000, 1000) AS x"
+    assert runner.run(of_a_function).error.klass == "forbidden"
+    assert unguarded.run(of_a_function).error.klass == "timeout"
+    outcome = runner.run(f"SELECT x.pg_sleep FROM {item}")
+    assert outcome.error is not None and outcome.error.klass == "unknown_column", outcome.error
+    outcome = runner.run(f"WITH c AS (SELECT * FROM {item}) SELECT c.pg_sleep FROM c")
+    assert outcome.error is not None and outcome.error.klass == "unknown_column", outcome.error
+
+
+@pytest.mark.parametrize(
     ("sql", "check", "left"),
     [
         ("SELECT set_config('statement_timeout', '0', false)", "statement_timeout", "1s"),

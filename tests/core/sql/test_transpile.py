@@ -48,6 +48,13 @@ def test_what_is_not_one_query_is_a_problem_and_stays(sql):
     assert done.problems[0].startswith("not one query in mysql")
 
 
+def test_what_is_read_but_too_deep_to_be_written_is_a_problem_and_stays():
+    sql = "SELECT " + "- " * 400 + "a"
+    done = transpile(sql, "postgres", "sqlite")
+    assert done.sql == sql
+    assert done.problems[0].startswith("nested too deeply")
+
+
 def test_sql_of_the_database_s_own_dialect_is_not_rewritten():
     sql = "select  strftime('%Y', d) , count(*) c from [t] where x in (1,2) -- keep"
     done = transpile(sql, "sqlite", "sqlite")
