@@ -63,6 +63,7 @@ WORKERS = ("gpu0", "gpu1", "cpu0")
 SETTLE_SECONDS = 420
 SAY_SECONDS = 10
 WANTED_SHARE = 0.95
+MOST_RUNS = 50  # of retention, each of 1,000 files at most
 
 
 @dataclass
@@ -260,11 +261,13 @@ def conclude(report: Report, made: Rig, chaos: Mayhem, customer: Customer, watch
 
 
 def tidy_up(made: Rig) -> dict[str, int]:
-    """What the keeper's retention takes away once everything is old; in two runs, as it forgets a
-    checkpoint in one and deletes its bytes in the next."""
+    """What the keeper's retention takes away once everything is old; in several runs, as it forgets
+    a checkpoint in one and deletes its bytes in the next, and so many files in one at most."""
     at_once = {"retain_orphans_days": "1e-9", "retain_checkpoints_days": "1e-9"}
     with environment(**made.settings | at_once):
-        runs = [vars(retain()) for _ in range(2)]
+        runs = [vars(retain())]
+        while any(runs[-1].values()) and len(runs) < MOST_RUNS:
+            runs.append(vars(retain()))
     return {name: sum(run[name] for run in runs) for name in runs[0]}
 
 
