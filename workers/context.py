@@ -155,7 +155,7 @@ class LocalContext(Context):
             workdir=str(workdir),
             device=device,
             resume=str(resume) if resume else None,
-            rows=write_rows(workdir / "previous.jsonl", rows or []),
+            rows=write_rows(workdir / "previous.jsonl", rows) if rows else None,
             secrets=secrets or {},
         )
         super().__init__(spec, self._keep)
