@@ -16,7 +16,6 @@ from benchmarks.api import shown as api
 from benchmarks.comparison import COLUMNS, cells, markdown
 from benchmarks.growth.plots import plots as growth_plots
 from benchmarks.serve import shown as serve
-from benchmarks.training import profile
 
 Found = Mapping[tuple[str, str], dict[str, Any]]  # by benchmark and model, or database
 DOCS = Path(__file__).parent.parent / "docs"
@@ -25,7 +24,6 @@ BENCHES = (
     *("training", "memory", "inference", "adapters", "latency", "growth"),
     *("accuracy", "serve"),
 )
-PROFILE = "profile"
 DATABASES = ("sqlite", "postgresql")
 GOALS = {
     1: ("training examples/s against the classic script", "training"),
@@ -79,7 +77,7 @@ def main() -> None:
 def results(folder: Path = record.RESULTS) -> Found:
     """What was recorded."""
     found = {}
-    wanted = [(bench, model) for bench in (*BENCHES, PROFILE) for model in MODELS]
+    wanted = [(bench, model) for bench in BENCHES for model in MODELS]
     for bench, subject in [*wanted, *(("api", database) for database in DATABASES)]:
         path = folder / f"{bench}-{subject}.json"
         if path.exists():
@@ -95,7 +93,6 @@ def render(found: Found) -> tuple[str, dict[str, str]]:
     parts = [HEAD.format(names=", ".join(f"`{bench}`" for bench in (*BENCHES, "api")))]
     for goal, (title, bench) in GOALS.items():
         parts.append(f"## {goal}. {title}\n\n{goal_section(found, goal, bench)}\n")
-    parts.append(f"## Where a training step's time goes\n\n{profiles(found)}\n")
     parts.append(f"## Chat over HTTP, under load\n\n{under_load(found, served)}\n")
     title = "14 and 16. The API beside a bare FastAPI, and what grows"
     parts.append(f"## {title}\n\n{api_section(found, edge)}\n")
@@ -113,11 +110,6 @@ def drawn(found: Found, bench: str, plots: Callable) -> Iterator[tuple[str, str]
 
 def images(plots: Mapping[str, str]) -> str:
     return "\n".join(f"![{name}](performance/{name})" for name in plots)
-
-
-def profiles(found: Found) -> str:
-    told = [profile.section(found[PROFILE, one]) for one in MODELS if (PROFILE, one) in found]
-    return "\n\n".join(told) or NOT_YET
 
 
 def under_load(found: Found, plots: Mapping[str, str]) -> str:

@@ -7,8 +7,7 @@ and take optimizer steps of 16 examples; peers are given their best of a few set
 is kept. Nobody checkpoints activations but the classic script, whose way it is. A figure is trained
 label tokens a second, shown as examples. The peers of a large model take steps of fewer examples,
 or a round would last ten minutes: what they do in a second does not depend on it, ours does. Goes
-on where it was stopped; writes benchmarks/results/training-NAME.json, and where the time of a step
-of ours goes.
+on where it was stopped; writes benchmarks/results/training-NAME.json.
 """
 
 import argparse
@@ -25,7 +24,7 @@ from benchmarks.comparison import Comparison, conclude, table
 from benchmarks.contest import Contestant, contest, forget
 from benchmarks.peers.environments import python_of
 from benchmarks.precision import native
-from benchmarks.training import costs, profile
+from benchmarks.training import costs
 from benchmarks.training.gradients import difference
 from benchmarks.training.material import Material, prepare
 
@@ -71,7 +70,6 @@ def main() -> None:
         record.write(name, told)
     told["gradients"] = bench.gradients()
     record.write(name, told)
-    profile.measure(material, options.model)
     for heat in bench.heats(tuned):
         forget(f"{name}-{heat.name}")
     print(table(told["comparisons"]))

@@ -41,7 +41,7 @@ def test_the_page_and_its_plots_are_those_of_the_results():
 def test_a_goal_without_a_result_says_so():
     page, plots = render({})
     sections = page.split("\n## ")[1:]
-    assert len(sections) == len(GOALS) + 5
+    assert len(sections) == len(GOALS) + 4
     assert all(NOT_YET in section for section in sections) and not plots
 
 
