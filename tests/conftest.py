@@ -70,6 +70,7 @@ def s3_storage() -> Iterator[S3Server]:
             os.environ[name] = before[name]
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of these folders share their platforms: however many processes there are, all of
     a folder's in one, one after the other."""
