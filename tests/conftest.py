@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,6 @@ from tests.servers import (
 )
 from tests.targets import TargetServer, target_postgres
 from workers.openmp import OPENMP
-
-TESTS = Path(__file__).parent
 
 # As in a runner's environment, and like there before torch is imported.
 for name, value in OPENMP.items():
@@ -68,13 +65,3 @@ def s3_storage() -> Iterator[S3Server]:
         os.environ.pop(name)
         if name in before:
             os.environ[name] = before[name]
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of these folders share their platforms: however many processes there are, all of
-    a folder's in one, one after the other."""
-    for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        if folder in ("e2e", "faults"):
-            item.add_marker(pytest.mark.xdist_group(folder))
