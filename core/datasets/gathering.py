@@ -72,6 +72,7 @@ class Gathering:
             for example, sql in judged:
                 self.ledger.add(
                     example,
+                    row=self.report.rows,
                     sql=sql and sql.normal,
                     row_id=identity,
                     source=len(self.sources) - 1,

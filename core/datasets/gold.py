@@ -99,7 +99,12 @@ class GoldChecker:
             message = "no SQL in this answer; with a database, each answer is one query on it"
             return _bad(answer, ("sql_not_a_query", message))
         translated, warnings = self._translate(sql)
-        kept = answer if translated == sql else answer.replace(sql, translated)
+        if translated != sql and sql not in answer:
+            message = (
+                "the SQL of this answer is written so that it can't be translated in its place"
+            )
+            return _bad(answer, ("sql_translation", f"{message}; write it for {self.target}"))
+        kept = answer.replace(sql, translated)
         outcome = self._run(translated)
         if outcome is not None and outcome.error is not None:
             return _bad(kept, self._refusal(outcome.error, sql, translated), warnings)

@@ -39,6 +39,7 @@ class Ledger:
     def __init__(self) -> None:
         self.split_names: list[str] = []
         self.lines = array("q")
+        self.rows = array("q")  # counted over all files: several rows may stand on one line
         self.sources = array("B")  # the number of the file in which the line is
         self.exact = array("Q")  # question, input, context and answer
         self.questions = array("Q")  # question, input and context
@@ -51,12 +52,20 @@ class Ledger:
         return len(self.lines)
 
     def add(
-        self, example: Example, *, sql: str | None, row_id: object = None, source: int = 0
+        self,
+        example: Example,
+        *,
+        row: int,
+        sql: str | None,
+        row_id: object = None,
+        source: int = 0,
     ) -> None:
-        """Enter an example; `sql` is its answer normalised, or None where it is no SQL. Files
-        beside the first (`source` above 0) bring their split."""
+        """Enter an example of the row of that number, from 1, which no row of another file has.
+        `sql` is its answer normalised, or None where it is no SQL. Files beside the first
+        (`source` above 0) bring their split."""
         asked = (example.question, example.input, example.context)
         self.lines.append(example.line)
+        self.rows.append(row)
         self.sources.append(source)
         self.questions.append(digest(*asked))
         self.exact.append(digest(*asked, example.answer))
@@ -88,13 +97,14 @@ class Ledger:
 
         Examples of one row share its id rightly.
         """
-        found = set()
-        lines = np.asarray(self.lines)
+        found: dict[int, tuple[int, int, int]] = {}
+        rows = np.asarray(self.rows)
         for members in _equal(np.asarray(self.ids), self.keep):
-            for later in members[lines[members] != lines[members[0]]].tolist():
+            first = self.lines[int(members[0])]
+            for later in members[rows[members] != rows[members[0]]].tolist():
                 self.keep[later] = False
-                found.add((self.sources[later], int(lines[members[0]]), int(lines[later])))
-        return sorted(found, key=lambda one: (one[0], one[2]))
+                found[self.rows[later]] = (self.sources[later], first, self.lines[later])
+        return [found[row] for row in sorted(found)]
 
     def drop_duplicates(self, *, as_given: bool) -> dict:
         """Keep the first of equal examples (with given splits: in each split); report the rest."""
@@ -156,7 +166,7 @@ class Ledger:
                 entry = parent[entry]
             return entry
 
-        for keys in (self.answers, self.questions, self.lines):
+        for keys in (self.answers, self.questions, self.rows):
             for members in _equal(np.asarray(keys), self.keep):
                 first = root(int(members[0]))
                 for member in members[1:].tolist():

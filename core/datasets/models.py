@@ -33,7 +33,7 @@ class Dataset(Base):
     database_id: Mapped[str | None] = mapped_column(ForeignKey("databases.id"))
     job_id: Mapped[str | None] = mapped_column(index=True)
     """Its prepare job. No foreign key: jobs know datasets, never the other way round."""
-    storage_key: Mapped[str | None]
+    storage_key: Mapped[str | None] = mapped_column(index=True)
     content_hash: Mapped[str | None]
     report: Mapped[dict[str, Any] | None]
     statistics: Mapped[dict[str, Any] | None]

@@ -54,7 +54,7 @@ class Measured:
     def computed_per_epoch(self) -> int:
         """Tokens that went through its layers in an epoch."""
         total = self.tokens_per_second * self.result["train_seconds"]
-        return round(total / self.result["epochs"])
+        return round(total / max(self.result["epochs"], 0.001))  # rounded to three digits
 
     @property
     def asked_with(self) -> tuple[Any, ...]:

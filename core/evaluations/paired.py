@@ -57,7 +57,7 @@ def mcnemar(won: int, lost: int) -> float:
     if differing == 0:
         return 1.0
     if differing > EXACT_UP_TO:
-        return math.erfc((abs(won - lost) - 1) / math.sqrt(2 * differing))
+        return math.erfc(max(0, abs(won - lost) - 1) / math.sqrt(2 * differing))
     tail = sum(math.comb(differing, k) for k in range(min(won, lost) + 1))
     return min(1.0, 2 * tail / 2**differing)
 

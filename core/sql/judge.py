@@ -50,9 +50,10 @@ class Verdict:
 def judge(runner: Runner, *, gold_sql: str, answer: str, dialect: str = "sqlite") -> Verdict:
     """The verdict on one answer to one question. The gold is run once per runner, then remembered.
 
-    `dialect` is that of the database behind the runner.
+    `gold_sql` may be an answer with SQL in it, as a dataset keeps it whose answers say more than
+    SQL. `dialect` is that of the database behind the runner.
     """
-    gold = runner.remembered(gold_sql)
+    gold_sql, gold = _gold(runner, gold_sql)
     sql = extract_sql(answer)
     outcome = runner.run(sql) if sql is not None else _NO_ANSWER
     error = _error(runner, gold_sql, gold, outcome, dialect)
@@ -73,6 +74,14 @@ def judge(runner: Runner, *, gold_sql: str, answer: str, dialect: str = "sqlite"
         gold_rows=_preview(gold),
         gold_row_count=len(gold.rows),
     )
+
+
+def _gold(runner: Runner, text: str) -> tuple[str, Outcome]:
+    """The SQL that counts, and what came of it: the text as it is, or what is found in it."""
+    outcome = runner.remembered(text)
+    if outcome.error is not None and (sql := extract_sql(text)) not in (None, text):
+        return sql, runner.remembered(sql)
+    return text, outcome
 
 
 _NO_ANSWER = Outcome([], [], SqlError("not_a_query", "the answer holds no SQL"))
@@ -130,14 +139,14 @@ def _with_sort_keys(gold_sql: str, dialect: str) -> str | None:
     if not isinstance(tree, exp.Select) or tree.args.get("distinct"):
         return None
     tree = tree.copy()
-    named = {column.alias: column.this for column in tree.expressions if column.alias}
+    named = {c.alias.casefold(): c.this for c in tree.expressions if c.alias}
     for key in tree.args["order"].expressions:
         value = key.this
         if isinstance(value, exp.Literal):  # ORDER BY 2
             place = int(value.name) - 1 if value.is_int else len(tree.expressions)
             value = tree.expressions[place] if 0 <= place < len(tree.expressions) else None
         elif isinstance(value, exp.Column) and not value.table:
-            value = named.get(value.name, value)
+            value = named.get(value.name.casefold(), value)
         if value is None:
             return None
         tree.append("expressions", value.unalias().copy())

@@ -56,7 +56,8 @@ def batches_per_epoch(examples: int, batch_size: int) -> int:
 
 def total_steps(epochs: float, examples: int, batch_size: int) -> int:
     """Optimizer steps of a training that nothing stops early."""
-    return max(1, math.ceil(epochs * batches_per_epoch(examples, batch_size)))
+    steps = epochs * batches_per_epoch(examples, batch_size)
+    return max(1, math.ceil(round(steps, 6)))  # 1.1 * 10 is a little more than 11
 
 
 def shares_prefix(settings: TrainSettings) -> bool:

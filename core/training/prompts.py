@@ -56,7 +56,8 @@ class PromptTemplate:
         return cls("zero_shot" if schema_text else "bare", schema_text, dialect)
 
     def render(self, tokenizer, example: Mapping[str, Any]) -> str:
-        """The prompt's text up to where the answer begins."""
+        """The prompt's text up to where the answer begins. `InvalidInput` where the chat template
+        refuses its roles."""
         if self.style == "classic":
             return _classic(example)
         return _rendered(tokenizer, self._messages(example))
@@ -65,19 +66,10 @@ class PromptTemplate:
         """The prompt of a conversation {role, content}, which ends with the user. Where it has no
         system message of its own it gets the training's, so that a lone question is asked just as
         the training asked it. `InvalidInput` where the chat template refuses the roles."""
-        from jinja2 import TemplateError  # comes with transformers
-
         if self.style == "classic" and len(turns) == 1:
             text = _classic({"question": turns[0]["content"]})
         else:
-            try:
-                text = _rendered(tokenizer, self._with_system(turns))
-            except TemplateError as error:
-                raise InvalidInput(
-                    f"The model's chat template does not take these messages: {error}.",
-                    param="messages",
-                    code="invalid_messages",
-                ) from error
+            text = _rendered(tokenizer, self._with_system(turns))
         return list(tokenizer(text, add_special_tokens=False).input_ids)
 
     def encode(self, tokenizer, example: Mapping[str, Any]) -> Encoded:
@@ -167,7 +159,16 @@ def _classic(example: Mapping[str, Any]) -> str:
 def _rendered(tokenizer, messages: Sequence[Mapping[str, str]]) -> str:
     if not getattr(tokenizer, "chat_template", None):
         return _plain(messages)
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    from jinja2 import TemplateError  # comes with transformers
+
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise InvalidInput(
+            f"The model's chat template does not take these messages: {error}.",
+            param="messages",
+            code="invalid_messages",
+        ) from error
 
 
 def _plain(messages: Sequence[Mapping[str, str]]) -> str:

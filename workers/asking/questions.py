@@ -61,6 +61,7 @@ def _read(index: int, line: str) -> Row | Refused:
         asked = json.loads(line)
         question = asked["question"].strip()
         identity = asked.get("id", index + 1)
+        question.encode()  # half a surrogate is no text
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return _failed(index + 1, line[:200])
     return {"id": identity, "question": question} if question else _failed(identity, "")

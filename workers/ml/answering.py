@@ -45,7 +45,7 @@ def choose_template(
         return PromptTemplate.for_base(kind, schema_text, dialect)
     template = PromptTemplate.load(home)
     if template.style == "schema" and schema_text:
-        return replace(template, schema_text=schema_text)
+        return replace(template, schema_text=schema_text, dialect=dialect or template.dialect)
     return template
 
 

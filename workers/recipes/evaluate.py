@@ -71,12 +71,14 @@ def run(ctx) -> dict[str, Any]:
             Request(index, encode_prompt(loaded.tokenizer, template, example), sampling)
             for index, example in waiting.items()
         )
+        correct = sum(row["correct"] for row in rows.values())
         for completion in answers.of(requests, on_step=ctx.check):
             example = waiting[completion.id]
             row = verdict(example, completion, kind=kind, dialect=dialect, runner=runner)
             rows[completion.id] = row
             ctx.row(completion.id, row)
-            report(ctx, rows, len(chosen), answers)
+            correct += row["correct"]
+            report(ctx, correct, len(rows), len(chosen), answers)
 
     return {
         **summarise([rows[index] for index in sorted(rows)]),
@@ -111,7 +113,7 @@ def verdict(
         "finish_reason": completion.finish_reason,
     }
     if completion.error is not None:
-        row |= _unasked(completion.error, kind)
+        row |= _unasked(completion.error, is_sql=kind == "sql", executed=runner is not None)
     elif kind != "sql":
         row |= _by_text(example["answer"], completion.text)
     elif runner is None:
@@ -121,14 +123,14 @@ def verdict(
     return row
 
 
-def report(ctx, rows: dict[int, Row], total: int, answers: Answers) -> None:
+def report(ctx, correct: int, done: int, total: int, answers: Answers) -> None:
     speed = answers.figures()["requests_per_second"]
     ctx.progress(
-        len(rows),
+        done,
         total,
         requests_per_second=speed,
-        accuracy=round(sum(row["correct"] for row in rows.values()) / len(rows), 4),
-        eta_seconds=round((total - len(rows)) / speed, 1) if speed else None,
+        accuracy=round(correct / done, 4),
+        eta_seconds=round((total - done) / speed, 1) if speed else None,
     )
 
 
@@ -150,6 +152,8 @@ def _by_normal_form(gold: str, answer: str, dialect: str) -> Row:
     """Without a database nothing is executed: equal after normalisation is correct."""
     sql = extract_sql(answer)
     found = normalise(sql, dialect) if sql else None
+    if normalise(gold, dialect) is None:  # an answer with SQL in it
+        gold = extract_sql(gold) or gold
     equal = found is not None and found == normalise(gold, dialect)
     klass, message = ("wrong_rows", "differs from the gold; there is no database to run both on")
     if sql is None:
@@ -179,14 +183,14 @@ def _by_text(gold: str, answer: str) -> Row:
     }
 
 
-def _unasked(error: str, kind: str) -> Row:
+def _unasked(error: str, *, is_sql: bool, executed: bool) -> Row:
     """The prompt could not be asked at all: wrong, and of a class of its own."""
     return {
         "prediction": None,
         "correct": False,
         "exact_match": False,
-        "is_query": False if kind == "sql" else None,
-        "executes": False if kind == "sql" else None,
+        "is_query": False if is_sql else None,
+        "executes": False if executed else None,
         "hardness": None,
         "error_class": "prompt_too_long",
         "message": error,

@@ -17,7 +17,8 @@ def ledger(*rows: tuple, ids=None, sql: bool = True) -> Ledger:
         split = rest[0] if rest else None
         line = rest[1] if len(rest) > 1 else at + 1
         example = Example(line, question, "", answer, split=split)
-        made.add(example, sql=answer.lower() if sql else None, row_id=ids[at] if ids else None)
+        answer = answer.lower() if sql else None
+        made.add(example, row=line, sql=answer, row_id=ids[at] if ids else None)
     made.close()
     return made
 
@@ -46,8 +47,8 @@ def test_one_question_with_different_answers_is_a_conflict_but_another_spelling_
 
 def test_input_and_context_tell_questions_apart():
     made = Ledger()
-    for text, context in (("x", "[]"), ("y", "[]"), ("x", '[{"role": "user"}]')):
-        made.add(Example(1, "sum up", text, "answer", context), sql=None)
+    for row, (text, context) in enumerate((("x", "[]"), ("y", "[]"), ("x", '[{"role": "user"}]'))):
+        made.add(Example(1, "sum up", text, "answer", context), row=row, sql=None)
     made.close()
     found = made.drop_duplicates(as_given=False)
     assert (found["exact"], found["conflicting"]) == (0, 0)
@@ -91,11 +92,21 @@ def test_repeated_ids_are_told_and_left_out_but_not_those_of_one_row():
 
 def test_an_id_of_one_file_may_come_again_in_another():
     made = Ledger()
-    for source, line in ((0, 1), (1, 1), (1, 2)):
-        made.add(Example(line, f"q{source}{line}", "", "a"), sql="a", row_id=7, source=source)
+    for row, (source, line) in enumerate(((0, 1), (1, 1), (1, 2))):
+        example = Example(line, f"q{source}{line}", "", "a")
+        made.add(example, row=row, sql="a", row_id=7, source=source)
     made.close()
     assert made.repeated_ids() == [(1, 1, 2)]
     assert made.keep.tolist() == [True, True, False]
+
+
+def test_rows_that_stand_on_one_line_are_rows_of_their_own():
+    made = Ledger()
+    for row in range(60):
+        made.add(Example(1, f"q{row}", "", f"a{row}"), row=row, sql=f"a{row}", row_id=row % 59)
+    made.close()
+    assert made.repeated_ids() == [(0, 1, 1)]
+    assert set(made.deal(DEFAULT_FRACTIONS, seed=3)) == {"train", "validation", "test", None}
 
 
 def test_column_with_too_many_splits_is_none():

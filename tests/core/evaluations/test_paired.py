@@ -26,7 +26,7 @@ def test_won_lost_and_tied_add_up_and_a_swap_turns_the_sign():
 
 def test_the_test_is_the_binomial_of_what_differs():
     assert mcnemar(12, 2) == pytest.approx(2 * (1 + 14 + 91) / 2**14)
-    assert mcnemar(0, 0) == mcnemar(5, 5) == 1.0
+    assert mcnemar(0, 0) == mcnemar(5, 5) == mcnemar(600, 600) == 1.0
 
 
 def test_many_questions_are_tested_by_the_normal_limit(monkeypatch):

@@ -66,6 +66,14 @@ def test_a_gold_that_fails_is_its_own_verdict_and_never_correct(runner):
         assert "the gold does not execute" in verdict.message
 
 
+def test_the_sql_of_a_gold_that_says_more_is_what_counts(runner):
+    gold = f"Here is the query:\n```sql\n{_GOLD}\n```"
+    verdict = judge(runner, gold_sql=gold, answer=_GOLD)
+    assert verdict.correct and verdict.exact_match and verdict.gold_executes
+    assert verdict.hardness == judge(runner, gold_sql=_GOLD, answer=_GOLD).hardness
+    assert not judge(runner, gold_sql=gold, answer="SELECT 1").correct
+
+
 def test_order_counts_only_where_the_gold_orders(runner):
     reverse = "SELECT id FROM customers ORDER BY id DESC"
     assert judge(runner, gold_sql="SELECT id FROM customers", answer=reverse).correct
@@ -80,6 +88,7 @@ def test_order_counts_only_where_the_gold_orders(runner):
         ("SELECT name FROM customers ORDER BY joined", "id DESC"),
         ("SELECT name, joined AS d FROM customers ORDER BY d", "id DESC"),
         ("SELECT name, joined FROM customers ORDER BY 2", "id DESC"),
+        ("SELECT name, joined AS Day FROM customers ORDER BY day", "id DESC"),
     ],
 )
 def test_tied_rows_may_change_places(runner, gold, tied):

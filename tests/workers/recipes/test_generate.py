@@ -131,18 +131,19 @@ def test_a_line_without_a_question_is_its_own_error(tmp_path, model, shop):
         '["a"]',
         '{"question": "without id"}',
         "[" * 50_000,
+        '{"question": "half of \\ud83d"}',
     )
     found = dict(read_questions(file))
     assert {index: one for index, one in found.items() if not isinstance(one, Refused)} == {
         0: {"id": "a", "question": "How many?"},
         4: {"id": 5, "question": "without id"},
     }
-    assert [index for index, one in found.items() if isinstance(one, Refused)] == [1, 2, 3, 5]
+    assert [index for index, one in found.items() if isinstance(one, Refused)] == [1, 2, 3, 5, 6]
     ctx = context(tmp_path, {"model": model, "database": shop, "questions": file})
     result = run(ctx)
-    assert result["errors"]["invalid_row"] == 4
+    assert result["errors"]["invalid_row"] == 5
     assert ctx.rows[2]["id"] == "b"
-    assert len((ctx.out / "results.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+    assert len((ctx.out / "results.jsonl").read_text(encoding="utf-8").splitlines()) == 7
 
 
 def test_a_question_longer_than_the_context_is_its_own_error(tmp_path, model, shop):

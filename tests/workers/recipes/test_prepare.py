@@ -264,6 +264,7 @@ def test_every_format_gives_the_same_dataset(tmp_path):
     files = {
         "x.jsonl": jsonl(rows),
         "x.json": json.dumps(rows, indent=1).encode(),
+        "line.json": json.dumps(rows).encode(),
         "x.csv": "\n".join(["question,sql", *lines]).encode(),
         "x.parquet": (tmp_path / "x.parquet").read_bytes(),
     }
