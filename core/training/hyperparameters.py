@@ -27,6 +27,14 @@ class LoraSettings:
     layers: str | int = "all"
     use_rslora: bool = False
 
+    @classmethod
+    def read(cls, resolved: Mapping[str, Any]) -> "LoraSettings":
+        """As a run has resolved it, out of JSON."""
+        targets = resolved["target_modules"]
+        if not isinstance(targets, str):
+            targets = tuple(targets)
+        return cls(**{**resolved, "target_modules": targets})
+
 
 @dataclass(frozen=True)
 class EarlyStopping:

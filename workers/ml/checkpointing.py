@@ -38,7 +38,7 @@ class Position:
     loss_steps: int = 0
 
     def judge(self, validation_loss: float, *, min_delta: float) -> bool:
-        """Note a validation; returns whether it is the best so far."""
+        """Note a validation, whose loss is finite; returns whether it is the best so far."""
         best = self.best_loss
         gained = best is None or validation_loss < best - min_delta
         self.without_gain = 0 if gained else self.without_gain + 1

@@ -233,11 +233,9 @@ class Training:
         position.seconds += seconds
 
     def _report(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise JobFailure(
-                "data",
-                f"the loss is {loss} at step {self.position.step}; a lower learning rate is right",
-            )
+        self._require_finite("loss", loss)
+        if self.accelerator.scaler is None:  # which leaves out a step whose gradient is not
+            self._require_finite("norm of the gradient", self.grad_norm)
         position = self.position
         per_step = position.seconds / position.step
         self.reporter.metric(
@@ -258,6 +256,14 @@ class Training:
             eta_seconds=per_step * (self.total_steps - position.step),
         )
 
+    def _require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise JobFailure(
+                "data",
+                f"the {what} is {value} at step {self.position.step}; a lower learning rate is "
+                "right",
+            )
+
     def _validation_due(self) -> bool:
         step = self.position.step
         if step == self.total_steps:
@@ -276,6 +282,7 @@ class Training:
         )
         total, hits, labels = self.world.sum(*done)
         mean = total / labels
+        self._require_finite("validation loss", mean)
         metrics = {"validation_loss": mean, "validation_token_accuracy": hits / labels}
         self.reporter.metric(self.position.step, **metrics)
         stopping = self.plan.early_stopping or EarlyStopping()

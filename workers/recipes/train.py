@@ -10,7 +10,7 @@ import torch
 from core.errors import JobFailure
 from core.training import hyperparameters
 from core.training.examples import Example, encode_rows
-from core.training.hyperparameters import TrainSettings
+from core.training.hyperparameters import LoraSettings, TrainSettings
 from core.training.planning import choose_template, resolve, shares_prefix, thin_out
 from core.training.prompts import PromptTemplate
 from core.training.sizing import ACTIVATION_SHARE, Sizing
@@ -50,6 +50,8 @@ def run(ctx) -> dict[str, Any]:
     if start is not None:
         settings = start.fit(settings, ctx.params.get("lora") or {}, loaded.model)
     resolved = begun or first_plan(settings, loaded, train)
+    # A resumed run's adapter has the shape it began with, which may have been that of another one.
+    settings = replace(settings, lora=LoraSettings.read(resolved["lora"]))
     resolved["processes"] = world.size
     ceiling = ctx.params.get("memory_ceiling")
     sizing = measure(settings, resolved, loaded, train, ceiling=ceiling, world=world)
@@ -58,7 +60,7 @@ def run(ctx) -> dict[str, Any]:
     ctx.resolved({**resolved, "prompt": template.style})
 
     memory.keep_freed_memory()
-    model = prepare_model(loaded, settings, resolved)
+    model = prepare_model(loaded, settings)
     training = Training(
         model,
         train,
@@ -176,7 +178,7 @@ def first_plan(
     return resolve(
         settings,
         examples=len(train),
-        parameters=sum(p.numel() for p in loaded.model.parameters()),
+        parameters=loaded.model.num_parameters(),  # in 4 bit two lie in a byte
         layers=loaded.model.config.num_hidden_layers,
         device=loaded.device,
         precision=loaded.precision,
@@ -223,9 +225,8 @@ def be_sparing(ctx, settings: TrainSettings, resolved: dict[str, Any], sizing: S
         resolved |= {name: value for name, value in vars(thrift).items() if name in resolved}
 
 
-def prepare_model(loaded: LoadedModel, settings: TrainSettings, resolved: dict[str, Any]):
-    chosen = replace(settings.lora, layers=resolved["lora"]["layers"])
-    model = lora.attach_adapter(loaded.model, chosen, seed=settings.seed)
+def prepare_model(loaded: LoadedModel, settings: TrainSettings):
+    model = lora.attach_adapter(loaded.model, settings.lora, seed=settings.seed)
     lora.speed_up(model)
     torch.manual_seed(settings.seed)  # dropout's masks
     return model

@@ -82,3 +82,9 @@ def test_an_adapter_without_a_prompt_is_merged_too(tiny_dir, adapter_dir, tmp_pa
     target.mkdir()
     assert merging.merge(tiny_dir, bare, target).equal_tokens
     assert not (target / "prompt.json").exists()
+
+
+def test_logits_that_are_no_numbers_are_no_parity():
+    same = [merging.Answer([1, 1], torch.full((2, 3), float("nan")))]
+    with pytest.raises(JobFailure, match="is not the adapter on its base"):
+        merging.require_same(merging.compare(same, same))

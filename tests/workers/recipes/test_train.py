@@ -1,8 +1,10 @@
 import json
+import math
 import shutil
 
 import pytest
 import torch
+from accelerate import Accelerator
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -11,6 +13,7 @@ from core.errors import JobFailure
 from core.training.prompts import PromptTemplate
 from tests.tiny_model import build_tiny_dataset, build_tiny_model
 from workers.context import LocalContext, Stopped
+from workers.ml.training import Training
 from workers.recipes import train
 
 ROWS = [{"question": f"How many of {i}?", "answer": f"SELECT {i}"} for i in range(20)]
@@ -132,6 +135,25 @@ def test_the_best_adapter_is_kept_when_validation_worsens(inputs, tmp_path):
     best = next(p for p in ctx.checkpoints if p.name.endswith(str(result["best_step"])))
     saved = load_file(best / "adapter" / "adapter_model.safetensors")
     assert all(torch.equal(saved[name], tensor) for name, tensor in weights(ctx).items())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_fails_the_training_before_it_is_saved(
+    inputs, tmp_path, monkeypatch, bad
+):
+    once = {**EXACT, "epochs": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(Accelerator, "clip_grad_norm_", lambda *_: torch.tensor(bad))
+        ctx = context(inputs, tmp_path / "gradient", once)
+        with pytest.raises(JobFailure, match="norm of the gradient is .* at step 1") as failure:
+            train.run(ctx)
+    assert failure.value.klass == "data" and ctx.checkpoints == []
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_judge", lambda self, share: (bad, 0, 1))
+        ctx = context(inputs, tmp_path / "validation", once)
+        with pytest.raises(JobFailure, match="validation loss is"):
+            train.run(ctx)
+    assert ctx.checkpoints == []
 
 
 def test_the_classic_preset_trains(inputs, tmp_path):
