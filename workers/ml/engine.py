@@ -133,14 +133,16 @@ class Engine:
     def share_prefix(self, token_ids: list[int], *, adapter: str | None = None) -> None:
         """Keeps the keys and values of a prefix, which are computed unless they are kept already;
         prompts that are submitted from now on and begin with it use them. Nothing is done for one
-        that fills the context: every prompt that begins with it is refused."""
+        that fills the context, as every prompt that begins with it is refused, nor where those
+        that are in use leave no room for it."""
         if adapter not in self.adapters:
             raise JobFailure("config", f"no adapter {adapter!r} is loaded")
         if len(token_ids) >= self.loaded.context_length:
             return
         prefix = Prefix(tuple(token_ids), adapter)
         if token_ids and self.prefixes.get(prefix) is None:
-            self.prefixes.make_room(prefix, in_use=self._in_use())
+            if not self.prefixes.make_room(prefix, in_use=self._in_use()):
+                return
             with telling_memory("computing a shared prefix"):
                 self._compute(prefix)
 
@@ -167,8 +169,9 @@ class Engine:
 
     def step(self) -> list[Completion]:
         """One forward for all rows, with as many entering ones as there are places; what ended."""
+        chosen = self._next_tokens()  # first: where it raises, nothing that was refused is lost
         refused, self._refused = self._refused, []
-        return refused + self._settle(self._next_tokens())
+        return refused + self._settle(chosen)
 
     def unfinished(self) -> Iterator[Unfinished]:
         """What the answers that go on have said so far. Where memory ran out one may begin again;

@@ -45,8 +45,13 @@ def greedy(logits: Tensor) -> list[int]:
 
 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """One token from [vocabulary] logits: temperature, then the smallest set holding `top_p`."""
+    """One token from [vocabulary] logits: temperature, then the smallest set holding `top_p`, which
+    holds the best token however small it is. Of logits that are no numbers, as `greedy` does: one
+    row's must not cost those beside it their answers."""
     chances, order = torch.softmax(logits.float() / sampling.temperature, -1).sort(descending=True)
-    before = chances.cumsum(0) - chances
-    chances = chances.masked_fill(before >= sampling.top_p, 0.0).cpu()
+    if not torch.isfinite(chances[0]):
+        return greedy(logits[None])[0]
+    beyond = chances.cumsum(0) - chances >= sampling.top_p
+    beyond[0] = False
+    chances = chances.masked_fill(beyond, 0.0).cpu()
     return int(order[torch.multinomial(chances, 1, generator=generator).to(order.device)])

@@ -21,6 +21,11 @@ class Shelf:
     def __contains__(self, name: str) -> bool:
         return name in self._folders
 
+    @property
+    def oldest(self) -> str | None:
+        """The one that was used least recently."""
+        return next(iter(self._folders), None)
+
     def use(self, name: str) -> Path:
         """The folder of one that is there, now the most recently used."""
         self._folders.move_to_end(name)

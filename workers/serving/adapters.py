@@ -27,15 +27,24 @@ class Adapters:
 
     def at_hand(self, key: str, *, in_use: Collection[str]) -> bool:
         """Whether it is loaded. If not it is being brought; once it is there, it takes the place of
-        one that is not `in_use`. TuneyardError or JobFailure where it can't be had or used."""
+        one that is not `in_use`. TuneyardError or JobFailure where it can't be had or used: none
+        goes for such a one."""
         if key in self._shelf:
             return True
         if key not in self._fetching:
             self._fetching[key] = self._pool.submit(self._fetch, key)
-        if not self._fetching[key].done() or not self._shelf.make_room(in_use=in_use):
+        fetched = self._fetching[key]
+        if not fetched.done():
+            return False
+        if fetched.exception() is None and not self._shelf.make_room(in_use=in_use):
             return False
         self._shelf.put(key, self._fetching.pop(key).result())
         return True
+
+    def in_the_way(self, key: str) -> str | None:
+        """The adapter that has to go before this one, which has been brought, can be loaded."""
+        fetched = self._fetching.get(key)
+        return self._shelf.oldest if fetched is not None and fetched.done() else None
 
     def use(self, key: str) -> Path:
         """The folder of one that is at hand."""

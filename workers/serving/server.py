@@ -66,7 +66,7 @@ class Server:
             self._seat()
             self._tell(self._step())
         except RedisError as error:
-            self._begin_anew(error)
+            self._begin_anew(error, reopen=taking)
 
     def give_up(self, message: str) -> None:
         """Say of everything that was taken that nothing more will come."""
@@ -80,13 +80,18 @@ class Server:
             self.parked[asked.id] = asked
 
     def _seat(self) -> None:
-        """Submit the requests whose adapter is at hand."""
+        """Submit the requests whose adapter is at hand, the oldest first. Where one waits for room
+        for its adapter, no younger one is seated on the adapter that has to go: it would never."""
+        leaving: str | None = None
         for asked in [*self.parked.values()]:
             try:
-                if asked.adapter is None or self.adapters.at_hand(
-                    asked.adapter, in_use=self.talks.adapters
+                if asked.adapter is None or (
+                    asked.adapter != leaving
+                    and self.adapters.at_hand(asked.adapter, in_use=self.talks.adapters)
                 ):
                     self._submit(asked)
+                elif leaving is None:
+                    leaving = self.adapters.in_the_way(asked.adapter)
             except (TuneyardError, JobFailure) as error:
                 self._refuse(asked.id, failed(error))
         if self.parked and not len(self.talks):
@@ -131,17 +136,18 @@ class Server:
         self.talks.drop(request_id)
         self.exchange.tell({request_id: [failure]})
 
-    def _begin_anew(self, error: Exception) -> None:
+    def _begin_anew(self, error: Exception, *, reopen: bool) -> None:
         """After a lost connection nobody knows what was heard: nothing of before is answered, and
-        under another name who asked for it sees that."""
+        under another name who asked for it sees that. One that is going does not `reopen`."""
         log.warning("Redis is away: %s", error)
         self.engine.give_up()
         for request_id in (*self.talks.ids, *self.parked):
             self.talks.drop(request_id)
         self.parked.clear()
         time.sleep(REDIS_AWAY_SECONDS)
-        with suppress(RedisError):  # else the next turn comes back here
-            self.exchange.open()
+        if reopen:
+            with suppress(RedisError):  # else the next turn comes back here
+                self.exchange.open()
 
 
 def failed(error: TuneyardError | JobFailure) -> Failed:

@@ -77,6 +77,18 @@ def test_one_row_that_does_not_fit_is_a_failure(tiny):
     assert failure.value.klass == "oom_gpu"
 
 
+def test_what_was_refused_is_told_also_after_a_step_that_did_not_fit(tiny):
+    engine = Full(tiny)
+    engine.room = 0
+    engine.submit(Request("refused", [], Sampling()))
+    engine.submit(requests(tiny)[0])
+    with pytest.raises(JobFailure):
+        engine.step()
+    engine.cancel(0)
+    assert engine.busy
+    assert [completion.id for completion in engine.step()] == ["refused"]
+
+
 def test_memory_that_runs_out_while_places_grow_leaves_no_half_grown_ones(tiny, monkeypatch):
     """One row is in use, and does not fit any more; who waits is answered all the same."""
     asked = sorted(requests(tiny), key=lambda request: len(request.prompt_ids))

@@ -34,3 +34,14 @@ def test_the_seed_decides():
     assert draws(Sampling(temperature=1, seed=3), logits) != draws(
         Sampling(temperature=1, seed=4), logits
     )
+
+
+def test_however_small_top_p_is_the_best_token_is_left():
+    logits = torch.tensor([0.0, 1.0, 0.5])
+    assert set(draws(Sampling(temperature=1.0, top_p=1e-50), logits)) == {1}
+
+
+def test_logits_that_are_no_numbers_raise_nothing():
+    """They are one row's; those of the rows beside it are."""
+    for bad in (torch.full((3,), float("nan")), torch.tensor([0.0, float("inf"), 1.0])):
+        assert set(draws(Sampling(temperature=1.0), bad, count=1)) <= {0, 1, 2}

@@ -1,8 +1,10 @@
-"""A server whose memory runs out refuses what it can't answer, and answers the rest."""
+"""A server whose memory runs out refuses what it can't answer, and answers the rest; none of its
+requests waits for ever."""
 
 import pytest
 import torch
 
+from core.errors import NotFound
 from core.serving.exchange import Asked
 from core.serving.wire import Chat, Failed, Request, Usage
 from tests.tiny_model import build_tiny_model
@@ -11,6 +13,8 @@ from workers.ml.adapters import Adapters
 from workers.ml.engine import Engine
 from workers.ml.loading import load_base
 from workers.ml.sampling import Sampling
+from workers.ml.shelf import Shelf
+from workers.serving.adapters import Adapters as Fetched
 from workers.serving.server import Server
 from workers.serving.talks import Done, Talks
 
@@ -42,7 +46,7 @@ class Full(Engine):
         return super()._forward(batch)
 
 
-class Shelf:
+class NoRoom:
     """Memory does not suffice for any adapter."""
 
     def __init__(self, engine, folder):
@@ -86,9 +90,100 @@ def test_an_adapter_that_memory_does_not_suffice_for_is_its_request_s_error(tiny
     monkeypatch.setattr("workers.ml.engine.read_adapter", lambda loaded, directory: {})
     engine, talks = Engine(tiny), Talks(tiny.tokenizer, Done())
     asked = [Asked("one", Request(Chat([]), max_tokens=3), "sales")]
-    heard, shelf = Heard(*asked), Shelf(engine, None)
+    heard, shelf = Heard(*asked), NoRoom(engine, None)
     server = Server(heard, engine=engine, prompts=None, adapters=shelf, talks=talks)
     server.turn()
     [refused] = heard.told["one"]
     assert isinstance(refused, Failed) and refused.code == "out_of_memory"
     assert server.taken == 0
+
+
+class Seated(Server):
+    """Notes who is answered, and with which adapter."""
+
+    def _submit(self, asked):
+        self.adapters.use(asked.adapter)
+        self.talks.seated[asked.id] = asked.adapter
+        del self.parked[asked.id]
+
+
+class Busy:
+    """Talks that go on until they are dropped."""
+
+    def __init__(self):
+        self.seated = {}
+
+    def __len__(self):
+        return len(self.seated)
+
+    def drop(self, request_id):
+        self.seated.pop(request_id, None)
+
+    @property
+    def adapters(self):
+        return set(self.seated.values())
+
+
+class Weightless:
+    """An engine for which every adapter is at hand at once."""
+
+    def load_adapter(self, name, folder):
+        pass
+
+    def unload_adapter(self, name):
+        pass
+
+
+def seats(monkeypatch, fetch):
+    """A server with room for two adapters, where `a` and `b` are being used."""
+    monkeypatch.setattr(Fetched, "_fetch", lambda self, key: fetch(key))
+    adapters = Fetched(Shelf(Weightless(), most=2), None)
+    talks = Busy()
+    server = Seated(Heard(), engine=None, prompts=None, adapters=adapters, talks=talks)
+    for name in "ab":
+        park(server, f"first-{name}", name)
+    seat(server, until=lambda: len(talks) == 2)
+    return server, talks
+
+
+def park(server, request_id, adapter):
+    server.parked[request_id] = Asked(request_id, Request(Chat([]), max_tokens=3), adapter)
+
+
+def seat(server, *, until):
+    for _ in range(200):
+        server._seat()
+        if until():
+            return
+        server.adapters.wait(0.05)
+    raise AssertionError("not seated")
+
+
+def test_a_request_for_another_adapter_is_not_overtaken_for_ever(monkeypatch):
+    server, talks = seats(monkeypatch, fetch=lambda key: key)
+    park(server, "other", "c")
+    for _ in range(3):
+        server._seat()
+        server.adapters.wait(1)
+    park(server, "younger-a", "a")
+    park(server, "younger-b", "b")
+    server._seat()
+    # `a` was used least recently: it has to go.
+    assert sorted(server.parked) == ["other", "younger-a"]
+    talks.drop("first-a")
+    seat(server, until=lambda: "other" not in server.parked)
+    assert "younger-b" in talks.seated
+
+
+def test_none_leaves_for_an_adapter_that_is_not_to_be_had(monkeypatch):
+    def fetch(key):
+        if key == "gone":
+            raise NotFound("gone is not in the storage")
+        return key
+
+    server, talks = seats(monkeypatch, fetch)
+    talks.seated.clear()
+    park(server, "wrong", "gone")
+    seat(server, until=lambda: "wrong" not in server.parked)
+    assert server.exchange.told["wrong"][0].code == "model_not_found"
+    assert server.adapters.at_hand("a", in_use=()) and server.adapters.at_hand("b", in_use=())
