@@ -98,14 +98,15 @@ class Attempt:
         self.oom_kills = OomKills()
         self.ceiling: int | None = None
         self.keep = 3
-        self.runner = SPARE.take(queue)
         self.ordered = False
         self.told: str | None = None
         self.told_others = False
+        # Before a runner is waited for: the lease runs from the claim.
         self.heart = Heart(claim, settings, lambda: self._tell(kind="alive"))
+        self.runner = SPARE.take(queue)
         self.limits = Limits(claim, settings, self.heart)
         tail = LogTail(workdir / "runner.log")
-        self.ledger = Ledger(claim, get_database(settings), self.limits.keep_claim, tail)
+        self.ledger = Ledger(claim, get_database(settings), self._keep_claim, tail)
 
     def run(self) -> str:
         self.heart.start()
@@ -206,6 +207,7 @@ class Attempt:
         fault = transfer(partial(self._upload, message["path"], key, files), self._heed_storing)
         if fault is not None:
             raise JobFailure("infra", f"The checkpoint was not stored as it was written: {fault}.")
+        shutil.rmtree(message["path"], ignore_errors=True)  # an object store has taken a copy
         failpoint("attempt.checkpoint", at=message["step"])
         seconds = message.get("seconds", 0) + time.monotonic() - begun
         # Whoever resumes from it repeats no step before it: their points must not be lost with us.
@@ -236,7 +238,17 @@ class Attempt:
         if self.told == "pause" and not DRAIN.is_set():
             self.limits.wait_anew()
         self._heed()
-        # A runner whose messages nobody takes would hold its work up, and at last end itself.
+        self._hear()
+
+    def _keep_claim(self) -> None:
+        """What is done while the database is away."""
+        self.limits.keep_claim()
+        if self.ordered:
+            self._hear()
+
+    def _hear(self) -> None:
+        """Take what the runner says, for later: one whose messages nobody takes would hold its
+        work up, and at last end itself."""
         with suppress(ChannelClosed):  # it has said its last, and what it saved is still wanted
             while (message := self.runner.channel.receive(timeout=0)) is not None:
                 self.heard.append(message)

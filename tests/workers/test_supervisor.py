@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -18,7 +21,8 @@ from core.jobs.models import Job
 from tests.core.jobs.jobs import add_job
 from tests.platform import environment, migrate
 from workers import supervisor
-from workers.supervisor import JobCancelled, JobFailed
+from workers.channel import Channel
+from workers.supervisor import Attempt, JobCancelled, JobFailed
 
 SETTINGS = {
     "broker_url": "redis://127.0.0.1:1/0",
@@ -198,3 +202,19 @@ def test_a_database_that_is_away_for_a_while_costs_nothing(
     blocker.close()
     thread.join(timeout=20)
     assert ended == ["queued"]
+
+
+def test_what_a_runner_says_while_the_database_is_away_is_taken(platform: Path) -> None:
+    """Else the pipe would fill, and a runner that can't speak ends itself."""
+    ours, theirs = map(Channel, socket.socketpair())
+    attempt = Attempt.__new__(Attempt)
+    attempt.heard, attempt.ordered = deque(), True
+    attempt.limits = SimpleNamespace(keep_claim=lambda: None)
+    attempt.runner = SimpleNamespace(channel=ours)
+    sent = [{"kind": "row", "row": row, "data": {"answer": "x" * 10_000}} for row in range(300)]
+    speaking = threading.Thread(target=lambda: [theirs.send(**message) for message in sent])
+    speaking.start()
+    while speaking.is_alive():
+        attempt._keep_claim()
+    attempt._keep_claim()
+    assert [*attempt.heard] == sent
