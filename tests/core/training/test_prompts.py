@@ -119,6 +119,8 @@ def test_roles_that_the_chat_template_refuses_are_the_requests_fault(tokenizer):
     try:
         with pytest.raises(InvalidInput, match="roles must alternate") as refused:
             PromptTemplate("chat").encode_turns(tokenizer, conversation(("user", "a")))
+        with pytest.raises(InvalidInput, match="roles must alternate"):
+            PromptTemplate("bare").encode(tokenizer, ROW)
     finally:
         tokenizer.chat_template = before
     assert refused.value.param == "messages"
