@@ -12,11 +12,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from cli.platform.leash import dies_with
 
 FOLDER = Path(".tuneyard/bench")
 Figures = dict[str, Any]
@@ -27,6 +29,10 @@ class Contestant:
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+
+
+class Ended(SystemExit):
+    """A contestant's process is gone: the contest it was in can't be finished, others can."""
 
 
 class Player:
@@ -43,16 +49,20 @@ class Player:
                 env=os.environ | contestant.environment,
                 text=True,
                 encoding="utf-8",
+                # One that outlived a killed contest would slow down the next.
+                preexec_fn=dies_with(os.getpid()),
             )
         self.about = self._hear()
 
     def turn(self) -> Figures:
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # who is gone says nothing: that is found next
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
         return self._hear()
 
     def leave(self) -> None:
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
@@ -63,7 +73,7 @@ class Player:
         line = self.process.stdout.readline()
         if not line:
             end = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
-            raise SystemExit("\n".join([f"{self.name} ended too early ({self.log}):", *end]))
+            raise Ended("\n".join([f"{self.name} ended too early ({self.log}):", *end]))
         return json.loads(line)
 
 
@@ -115,6 +125,12 @@ def contest(
                 _tell(f"round {_played(outcome)} of {rounds}: {_short(figures)}")
                 _keep(kept, contestants, outcome)
     return outcome
+
+
+def allowance(minutes: float | None) -> Callable[[], float]:
+    """What is left of the minutes that several contests have together."""
+    until = time.monotonic() + 60 * (float("inf") if minutes is None else minutes)
+    return lambda: (until - time.monotonic()) / 60
 
 
 def forget(name: str) -> None:

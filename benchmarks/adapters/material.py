@@ -4,6 +4,8 @@ their answers are as long as its own but no two adapters can share their work.""
 import shutil
 from pathlib import Path
 
+from benchmarks.training.material import whole
+
 NOISE = 1e-3  # of a weight
 
 
@@ -17,14 +19,14 @@ def _adapter(trained: Path, target: Path, number: int) -> Path:
     from safetensors.torch import load_file, save_file
 
     name = "adapter_model.safetensors"
-    if (target / name).exists():
+    if target.exists():
         return target
-    target.mkdir(parents=True, exist_ok=True)
-    shutil.copy(trained / "adapter_config.json", target)
     chance = torch.Generator().manual_seed(number)
     weights = {
         key: weight * (1 + NOISE * torch.randn(weight.shape, generator=chance))
         for key, weight in load_file(trained / name).items()
     }
-    save_file(weights, target / name, metadata={"format": "pt"})
+    with whole(target) as partial:
+        shutil.copy(trained / "adapter_config.json", partial)
+        save_file(weights, partial / name, metadata={"format": "pt"})
     return target

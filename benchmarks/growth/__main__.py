@@ -4,18 +4,20 @@
                                        [--axes prefix,rows]
 
 Each point is a contest of its own with the memory of its contestants watched; one that is there is
-not played again. Writes benchmarks/results/growth-NAME.json.
+not played again, and one that fails does not cost the others. Writes
+benchmarks/results/growth-NAME.json.
 """
 
 import argparse
 import statistics
-import time
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import record
 from benchmarks.adapters.material import make_adapters
-from benchmarks.contest import Outcome, contest, forget
+from benchmarks.contest import Ended, Outcome, allowance, contest, forget
 from benchmarks.growth.axes import AXES, UNITS, Point, points
 from benchmarks.inference.contestants import Players
 from benchmarks.inference.material import prepare
@@ -29,24 +31,45 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--axes", default=",".join(AXES))
     options = parser.parse_args()
-    until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
+    left = allowance(options.minutes)
     home = Path(".tuneyard/bench") / options.model
     material = prepare(options.model, options.folder, home)
     adapters = list(map(str, make_adapters(material.adapter, home / "adapters", 16)))
     told = Players(material, 0).told("none", merged=False)
-    found, played = [], []
-    for axis in options.axes.split(","):
-        for point in points(axis, told, adapters, (home / "growth").absolute()):
-            name = f"growth-{options.model}-{axis}-{point.value}"
-            minutes = None if until is None else (until - time.monotonic()) / 60
-            outcome = contest(name, point.contestants, rounds=options.rounds, minutes=minutes)
-            found += figures(point, outcome)
-            played.append(name)
-    whole = {"model": options.model, "units": UNITS, "points": found}
-    record.write(f"growth-{options.model}", whole)
-    for name in played:
-        forget(name)
+    wanted = [
+        point
+        for axis in options.axes.split(",")
+        for point in points(axis, told, adapters, (home / "growth").absolute())
+    ]
+    found = measure(options.model, wanted, rounds=options.rounds, left=left)
     print(table(found))
+
+
+def measure(
+    model: str, points: Sequence[Point], *, rounds: int, left: Callable[[], float]
+) -> list[dict[str, Any]]:
+    """The figures of all points, recorded after each. One whose contestants end, as when memory
+    runs out, is passed over, and the next call tries it again."""
+    found, lost = [], []
+    for point in points:
+        name = name_of(model, point)
+        try:
+            outcome = contest(name, point.contestants, rounds=rounds, minutes=left())
+        except Ended as ended:
+            print(ended, file=sys.stderr, flush=True)
+            lost.append(name)
+            continue
+        found += figures(point, outcome)
+        record.write(f"growth-{model}", {"model": model, "units": UNITS, "points": found})
+    if lost:
+        raise SystemExit(f"without figures: {', '.join(lost)}; the same command tries again")
+    for point in points:
+        forget(name_of(model, point))
+    return found
+
+
+def name_of(model: str, point: Point) -> str:
+    return f"growth-{model}-{point.axis}-{point.value}"
 
 
 def figures(point: Point, outcome: Outcome) -> list[dict[str, Any]]:

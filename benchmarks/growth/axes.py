@@ -20,6 +20,9 @@ AXES = {
     "rows": (1, 4, 16, 64),
     "adapters": (1, 2, 4, 8, 16),
 }
+# A longer prefix is ours alone: of the peer's steps one would last ten minutes, and take, beside
+# ours, what a machine of 24 GiB has.
+PEER_PREFIX = 2000
 UNITS = {
     "prefix": "tokens of the shared prefix (training, groups of 8)",
     "group": f"examples in a group (training, prefix {PREFIX})",
@@ -42,6 +45,7 @@ def points(axis: str, told: dict[str, Any], adapters: list[str], folder: Path) -
     for value in AXES[axis]:
         if axis == "prefix":
             players = _training(told, folder, prefix=value, batch=8)
+            players = players if value <= PEER_PREFIX else players[:1]
         elif axis == "group":
             players = _training(told, folder, prefix=PREFIX, batch=value)
         elif axis == "rows":

@@ -2,11 +2,18 @@
 
 The adapter is trained once, with Tuneyard's loop and the schema in the prompt, so that answers end
 where SQL ends: how long they get is a part of the work.
+
+    python -m benchmarks.inference.material JSON
+
+trains and merges, in a process of its own: what it took of memory is free again when others play.
+Told as JSON: model, rows, shape (an adapter), trained and merged (the folders to make).
 """
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +21,8 @@ from pathlib import Path
 from benchmarks.peers import llama_build
 from benchmarks.peers.environments import python_of
 from benchmarks.training.material import prepare as training_material
-from benchmarks.training.material import read_rows
+from benchmarks.training.material import read_rows, whole
+from cli.platform.leash import dies_with
 
 EPOCHS = 1.5  # enough for answers that look like SQL and end
 BATCH = 16
@@ -42,8 +50,11 @@ def prepare(model: str, data: Path, folder: Path) -> Material:
     prompts.write_text("\n".join(lines), encoding="utf-8")
     adapter, merged = folder / "trained", folder / "merged"
     if not merged.exists():
-        _train(given.model, rows, given.adapter, adapter)
-        _merge(given.model, adapter, merged)
+        told = {"model": given.model, "rows": given.rows, "shape": given.adapter}
+        told |= {"trained": adapter, "merged": merged}
+        made = json.dumps({name: str(path) for name, path in told.items()})
+        command = [sys.executable, "-m", "benchmarks.inference.material", made]
+        subprocess.run(command, check=True, preexec_fn=dies_with(os.getpid()))
     return Material(
         model=given.model,
         prompts=prompts,
@@ -69,6 +80,15 @@ def gguf(merged: Path, llama: Path) -> Path:
 
 def read_prompts(path: Path) -> list[list[int]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def main() -> None:
+    told = {name: Path(path) for name, path in json.loads(sys.argv[1]).items()}
+    if not told["trained"].exists():
+        with whole(told["trained"]) as partial:
+            _train(told["model"], read_rows(told["rows"]), told["shape"], partial)
+    with whole(told["merged"]) as partial:
+        _merge(told["model"], told["trained"], partial)
 
 
 def _train(model: Path, rows: Sequence[dict[str, list[int]]], shape: Path, folder: Path) -> None:
@@ -105,3 +125,7 @@ def _merge(model: Path, adapter: Path, folder: Path) -> None:
     merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     AutoTokenizer.from_pretrained(model).save_pretrained(folder)
     merged.to(torch.bfloat16).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()

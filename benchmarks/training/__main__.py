@@ -14,14 +14,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from benchmarks.comparison import Comparison, conclude, table
-from benchmarks.contest import Contestant, contest, forget
+from benchmarks.comparison import Comparison, table
+from benchmarks.contest import Contestant, allowance, contest
+from benchmarks.heats import Heat, forget_all, play
 from benchmarks.peers.environments import python_of
 from benchmarks.precision import native
 from benchmarks.training import costs
@@ -48,9 +48,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float)
     options = parser.parse_args()
+    left = allowance(options.minutes)
     material = prepare(options.model, options.folder, Path(".tuneyard/bench") / options.model)
     bench = Bench(material, options.model, native())
-    tuned = bench.tune()
+    tuned = bench.tune(left)
     name = f"training-{options.model}"
     about = {
         "model": options.model,
@@ -59,30 +60,13 @@ def main() -> None:
         "peer_batch": bench.peer_batch,
     }
     told = about | {"tuned": tuned, "tokens": lengths(material)}
-    told |= {"comparisons": [], "about": {}, "rounds": {}}
-    for heat in bench.heats(tuned):
-        outcome = contest(
-            f"{name}-{heat.name}", heat.contestants, rounds=options.rounds, minutes=options.minutes
-        )
-        told["comparisons"] += conclude(outcome, heat.comparisons)
-        told["about"] |= outcome.about
-        told["rounds"][heat.name] = outcome.rounds
-        record.write(name, told)
+    heats = bench.heats(tuned)
+    told = play(name, heats, told, rounds=options.rounds, left=left)
     told["gradients"] = bench.gradients()
     record.write(name, told)
-    for heat in bench.heats(tuned):
-        forget(f"{name}-{heat.name}")
+    forget_all(name, heats)
     print(table(told["comparisons"]))
     print(f"gradients against TRL's, relative difference: {told['gradients']}")
-
-
-@dataclass(frozen=True)
-class Heat:
-    """A contest of those that are compared: all at once would not have room in memory."""
-
-    name: str
-    contestants: Sequence[Contestant]
-    comparisons: Sequence[Comparison]
 
 
 class Bench:
@@ -92,18 +76,22 @@ class Bench:
         self.material, self.model, self.dtype = material, model, dtype
         self.peer_batch = PEER_BATCH.get(model, BATCH)
 
-    def heats(self, tuned: dict[str, dict[str, Any]]) -> Iterator[Heat]:
-        for precision in (self.dtype, "8bit"):
-            players = [
-                self.ours(precision),
-                self.peer("classic", precision, {}),
-                self.peer("trl", precision, tuned["trl"]),
-            ]
-            yield Heat(precision, players, whole_trainings(self.material, precision))
-        players = [self.ours(precision) for precision in (self.dtype, "8bit")]
-        for precision in (self.dtype, "8bit"):
-            players.append(self.peer("peft", precision, tuned["peft"]))
-        yield Heat("steps", players, steps(self.material, self.dtype))
+    def heats(self, tuned: dict[str, dict[str, Any]]) -> list[Heat]:
+        both = (self.dtype, "8bit")
+        found = [self._whole_training(precision, tuned["trl"]) for precision in both]
+        ours = [self.ours(precision) for precision in both]
+        peft = [self.peer("peft", precision, tuned["peft"]) for precision in both]
+        found.append(Heat("quantised", ours, lambda _: quantised(self.material, self.dtype)))
+        found.append(Heat("peft", [ours[1], *peft], lambda _: plain(self.material, self.dtype)))
+        return found
+
+    def _whole_training(self, precision: str, trl: dict[str, Any]) -> Heat:
+        players = [
+            self.ours(precision),
+            self.peer("classic", precision, {}),
+            self.peer("trl", precision, trl),
+        ]
+        return Heat(precision, players, lambda _: whole_trainings(self.material, precision))
 
     def ours(self, precision: str) -> Contestant:
         told = self._told(precision) | {"micro_batch": BATCH}
@@ -118,23 +106,26 @@ class Bench:
         environment = {} if name == "classic" else KEEP_FREED_MEMORY
         return Contestant(f"{name}-{precision}", command, environment)
 
-    def tune(self) -> dict[str, dict[str, Any]]:
-        """The fastest settings of each peer, not quantised: one turn each."""
+    def tune(self, left: Callable[[], float]) -> dict[str, dict[str, Any]]:
+        """The fastest settings of each peer, not quantised: one turn each. `left`: minutes."""
         best = {}
         trl = trl_settings(self.material, self.peer_batch)
         plain = [{"micro_batch": rows} for rows in sorted({2, 4, self.peer_batch})]
         for name, choices in (("trl", trl), ("peft", plain)):
             kept = Path(f".tuneyard/bench/{self.model}-{name}-tuned.json")
             if not kept.exists():
-                kept.write_text(json.dumps(self._fastest(name, choices)), encoding="utf-8")
+                kept.write_text(json.dumps(self._fastest(name, choices, left)), encoding="utf-8")
             best[name] = json.loads(kept.read_text(encoding="utf-8"))
         return best
 
-    def _fastest(self, name: str, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _fastest(
+        self, name: str, choices: Sequence[dict[str, Any]], left: Callable[[], float]
+    ) -> dict[str, Any]:
         speeds = []
         for number, settings in enumerate(choices):
             alone = f"tune-{self.model}-{name}-{number}"
-            outcome = contest(alone, [self.peer(name, self.dtype, settings)], rounds=1)
+            player = self.peer(name, self.dtype, settings)
+            outcome = contest(alone, [player], rounds=1, minutes=left())
             speeds.append(outcome.median(f"{name}-{self.dtype}", FIGURE))
             print(f"{name} {settings}: {speeds[-1]:.1f} labels/s", file=sys.stderr, flush=True)
         return choices[speeds.index(max(speeds))]
@@ -184,16 +175,24 @@ def whole_trainings(material: Material, precision: str) -> list[Comparison]:
     ]
 
 
-def steps(material: Material, dtype: str) -> list[Comparison]:
-    """Goal 3."""
+def quantised(material: Material, dtype: str) -> list[Comparison]:
+    """Goal 3: what 8 bit costs us."""
+    return [Comparison(3, "ours-8bit", f"ours-{dtype}", ideal=1.0, aim=1.15, **step(material))]
+
+
+def plain(material: Material, dtype: str) -> list[Comparison]:
+    """Goal 3: against PEFT on bitsandbytes, and what 8 bit costs that."""
     ours, _, whole = operations(material)
-    step = {"figure": "seconds_a_label", "unit": "s an example", "scale": material.labels}
-    step["lower"] = True
+    each = step(material)
     return [
-        Comparison(3, "ours-8bit", f"ours-{dtype}", ideal=1.0, aim=1.15, **step),
-        Comparison(3, "ours-8bit", "peft-8bit", ideal=ours / whole, aim=1.0, **step),
-        Comparison(3, "peft-8bit", f"peft-{dtype}", ideal=1.0, **step),
+        Comparison(3, "ours-8bit", "peft-8bit", ideal=ours / whole, aim=1.0, **each),
+        Comparison(3, "peft-8bit", f"peft-{dtype}", ideal=1.0, **each),
     ]
+
+
+def step(material: Material) -> dict[str, Any]:
+    figure = {"figure": "seconds_a_label", "unit": "s an example"}
+    return figure | {"scale": material.labels, "lower": True}
 
 
 def operations(material: Material) -> tuple[float, float, float]:

@@ -1,10 +1,15 @@
 """What every contestant trains on: rows in tokens, and an adapter to begin with. Knows no contest.
 
-The rows are GeoQuery's training questions behind the schema, tokenised once; the adapter has PEFT's
-format, its B is not zero, so that every gradient says something.
+The rows are GeoQuery's training questions behind the schema, tokenised once and shuffled: the file
+has them by template, and a few turns would see few templates. The adapter has PEFT's format, its B
+is not zero, so that every gradient says something.
 """
 
 import json
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +56,9 @@ def prepare(model: str, data: Path, folder: Path) -> Material:
             asked = {"question": example["question"], "answer": example["sql"]}
             encoded = template.encode(tokenizer, asked)
             rows.append(vars(encoded))
-    path = folder / "rows.jsonl"
+    random.Random(1).shuffle(rows)
+    # Named for its order: contests that were begun with another one don't go on with this.
+    path = folder / "rows-shuffled.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     examples = [Example(i, row["prompt_ids"], row["completion_ids"]) for i, row in enumerate(rows)]
     prefix = common_prefix(examples)
@@ -63,6 +70,16 @@ def prepare(model: str, data: Path, folder: Path) -> Material:
         own=sum(len(e) - prefix for e in examples) / len(examples),
         labels=sum(len(e.completion_ids) for e in examples) / len(examples),
     )
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `folder` at the end: whoever finds that finds all of it."""
+    partial = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    partial.rename(folder)
 
 
 def _adapter(model: Path, folder: Path) -> Path:
@@ -80,5 +97,6 @@ def _adapter(model: Path, folder: Path) -> Path:
     for name, weight in adapted.named_parameters():
         if ".lora_B." in name:
             weight.data.normal_(std=0.01, generator=chance)
-    adapted.save_pretrained(str(folder))
+    with whole(folder) as partial:
+        adapted.save_pretrained(str(partial))
     return folder

@@ -1,14 +1,18 @@
 """Contests: turns, what is kept of them, ratios round by round. The contestants only count."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks import contest as contests
 from benchmarks.comparison import Comparison, conclude, table
-from benchmarks.contest import Contestant, Outcome, contest, forget
+from benchmarks.contest import Contestant, Ended, Outcome, Player, contest, forget
 
 PEERS = Path(contests.__file__).parent / "peers"
 # Its figure is how many turns it has had, times a factor; it may end before a turn.
@@ -83,6 +87,28 @@ def test_when_time_is_up_the_rounds_played_are_kept():
 def test_a_contestant_that_dies_is_named_with_its_last_words():
     with pytest.raises(SystemExit, match="(?s)weak ended too early.*no more"):
         contest("count", [counter("weak", 1, until=1)], rounds=3)
+
+
+def test_one_that_is_gone_before_its_turn_is_named_too(tmp_path):
+    player = Player(counter("gone", 1), tmp_path / "log")
+    player.process.kill()
+    player.process.wait()
+    with pytest.raises(Ended, match="gone ended too early"):
+        player.turn()
+    player.leave()
+
+
+def test_a_contestant_does_not_outlive_a_contest_that_is_killed(tmp_path):
+    code = "import sys, time; from pathlib import Path; from benchmarks import contest as c; "
+    code += "one = c.Contestant('a', tuple(sys.argv[1:])); player = c.Player(one, Path('log')); "
+    code += "print(player.process.pid, flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, *counter("a", 1).command]
+    given = os.environ | {"PYTHONPATH": str(PEERS.parent.parent)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=given) as parent:
+        contestant = psutil.Process(int(parent.stdout.readline()))
+        parent.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs([contestant], timeout=20)
+    assert not alive
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios():

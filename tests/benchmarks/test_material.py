@@ -1,0 +1,28 @@
+"""Materials are there whole or not at all, so that a run that was stopped can be gone on with."""
+
+import pytest
+
+from benchmarks.serve.material import begin, finish
+from benchmarks.training.material import whole
+
+
+def test_a_folder_that_was_not_finished_is_not_there_and_begins_anew(tmp_path):
+    folder = tmp_path / "adapter"
+    with pytest.raises(KeyboardInterrupt), whole(folder) as partial:
+        (partial / "half").touch()
+        raise KeyboardInterrupt
+    assert not folder.exists()
+    with whole(folder) as partial:
+        (partial / "weights").touch()
+    assert [path.name for path in folder.iterdir()] == ["weights"]
+
+
+def test_a_platform_without_its_adapter_begins_anew(tmp_path):
+    folder = tmp_path / "serve"
+    begin(folder)
+    (folder / "names-are-taken").touch()
+    begin(folder)
+    assert not list(folder.iterdir())
+    finish(folder)
+    begin(folder)
+    assert (folder / "trained").exists()
