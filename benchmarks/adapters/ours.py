@@ -19,6 +19,7 @@ def main() -> None:
     import torch
 
     from workers.ml.loading import load_base
+    from workers.ml.prefixes import common_prefix
     from workers.ml.rows import Request
     from workers.ml.sampling import Sampling
 
@@ -28,7 +29,8 @@ def main() -> None:
     loaded = load_base(
         Path(told["model"]), quantization=told["quantization"], precision=told["precision"]
     )
-    prompts = cycle(read_prompts(Path(told["prompts"])))
+    every = read_prompts(Path(told["prompts"]))
+    prompts, common = cycle(every), common_prefix(every)
     sampling = Sampling(max_new_tokens=told["max_new_tokens"])
     names = list(map(str, range(len(told["adapters"]))))
     engine = None
@@ -37,6 +39,8 @@ def main() -> None:
         batch = list(islice(prompts, told["batch"]))
         if engine is None or not told["keep"]:
             engine = make_engine(loaded, told["adapters"])
+            if told["keep"]:
+                warm_up(engine, names, common)
         began = time.perf_counter()
         requests = [
             Request(i, prompt, sampling, adapter=names[i % len(names)])
@@ -58,6 +62,13 @@ def make_engine(loaded, adapters: list[str]) -> Any:
     for number, folder in enumerate(adapters):
         engine.load_adapter(str(number), Path(folder))
     return engine
+
+
+def warm_up(engine, names: list[str], common: list[int]) -> None:
+    """Have what all prompts begin with computed for each adapter: the questions of one turn may
+    share more than that, those of the next less, and it would compute again."""
+    for name in names:
+        engine.share_prefix(common, adapter=name)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ def main() -> None:
     about["seconds"] = {name: outcome.median(name, "seconds_a_request") for name in outcome.rounds}
     record.write(name, about | {"comparisons": rows, **asdict(outcome)})
     forget(name)
+    for path in answers.glob("*.jsonl"):  # contestants add to them, also in a run that goes on
+        path.unlink()
     print(table(rows))
     print(f"seconds a request: {about['seconds']}")
     print(f"equal to transformers' greedy answers: {about['identical']}")

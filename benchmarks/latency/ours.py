@@ -37,7 +37,7 @@ def main() -> None:
     engine = Engine(loaded)
     engine.share_prefix(common_prefix(every))
     turns.ready("torch", "transformers", "peft", "bitsandbytes")
-    with Path(told["answers"]).open("w", encoding="utf-8") as answers:
+    with Path(told["answers"]).open("a", encoding="utf-8") as answers:
         while turns.wait():
             tokens, began = 0, time.perf_counter()
             asked = list(islice(prompts, told["batch"]))

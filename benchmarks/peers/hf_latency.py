@@ -30,7 +30,7 @@ def main():
     if settings["lookup"]:
         options["prompt_lookup_num_tokens"] = settings["lookup"]
     turns.ready("torch", "transformers", "peft", "bitsandbytes")
-    with Path(settings["answers"]).open("w", encoding="utf-8") as answers:
+    with Path(settings["answers"]).open("a", encoding="utf-8") as answers:
         while turns.wait():
             tokens, began = 0, time.perf_counter()
             asked = list(islice(prompts, settings["batch"]))

@@ -17,7 +17,7 @@ OPTIONS = (
 
 def sources(home: Path) -> Path:
     """llama.cpp's tree in a peer's environment, its converters among it."""
-    return next((home / "source").glob("llama_cpp_python-*")) / "vendor/llama.cpp"
+    return next((home / "source").glob("llama_cpp_python-*/vendor/llama.cpp"))
 
 
 def server(home: Path) -> Path:

@@ -28,6 +28,8 @@ def running(told):
     command = [told["server"], "--model", told["gguf"], "--host", "127.0.0.1", "--port", str(port)]
     command += ["--parallel", str(told["slots"]), "--ctx-size", str(told["slots"] * SLOT_TOKENS)]
     command += ["--threads", str(told["threads"]), "--threads-batch", str(told["threads"])]
+    # Slots keep their prompts; without this each answered one would be copied to RAM, too, 8 GiB.
+    command += ["--cache-ram", "0"]
     server = subprocess.Popen(command, preexec_fn=end_with_parent, stdout=sys.stderr)
     try:
         wait_until_healthy(server, port)

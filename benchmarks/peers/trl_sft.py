@@ -27,6 +27,8 @@ def main():
         output_dir=tempfile.mkdtemp(),
         packing=settings["packing"],
         packing_strategy="bfd",
+        # Packing leaves the longest rows first, and few turns would see no others.
+        shuffle_dataset=settings["packing"],
         max_length=settings["length"],
         per_device_train_batch_size=settings["micro_batch"],
         gradient_accumulation_steps=settings["accumulation"],
@@ -49,8 +51,17 @@ def main():
         processing_class=AutoTokenizer.from_pretrained(settings["model"]),
         callbacks=[callback],
     )
+    if settings["precision"] == "fp32":
+        keep_fp32(trainer.model)
     begin(turns, about)
     trainer.train()
+
+
+def keep_fp32(model):
+    """On a quantised base TRL turns the adapter to bf16, which a CPU that is told fp32 emulates."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
 
 
 main()

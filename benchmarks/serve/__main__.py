@@ -22,7 +22,7 @@ from benchmarks.comparison import Comparison, conclude
 from benchmarks.contest import Contestant, Outcome, contest, forget
 from benchmarks.serve import shown
 from benchmarks.serve.load import percentiles, under
-from benchmarks.serve.material import NAME, download, prepare, questions
+from benchmarks.serve.material import NAME, begin, download, finish, prepare, questions
 from benchmarks.training.material import STORE
 from cli.client import Client
 from cli.demo.running import platform
@@ -45,11 +45,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     options = parser.parse_args()
     data_dir = (HOME / f"serve-{options.model}").absolute()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    begin(data_dir)
     before = conditions()
     with platform(data_dir, keep=False) as connection:
         client = Client(connection["base_url"], connection["api_key"])
         version = prepare(client, options.folder, options.model)
+        finish(data_dir)
         adapter = download(connection, version, data_dir / "downloaded")
         link, asked = data_dir / "connection.json", questions(options.folder)
         bench = Bench(options.model, version["address"], link, adapter, asked)

@@ -35,7 +35,16 @@ def client_of(connection: Path, **settings: Any) -> httpx.AsyncClient:
 
 
 async def ask(client: httpx.AsyncClient, model: str, question: str) -> Answer:
-    """One streamed chat completion to its last token."""
+    """One streamed chat completion to its last token. A connection that fails is an answer that
+    failed: those of the others count all the same."""
+    begun = time.perf_counter()
+    try:
+        return await _stream(client, model, question, begun)
+    except httpx.HTTPError as error:
+        return Answer(None, time.perf_counter() - begun, error=type(error).__name__)
+
+
+async def _stream(client: httpx.AsyncClient, model: str, question: str, begun: float) -> Answer:
     body = {
         "model": model,
         "messages": [{"role": "user", "content": question}],
@@ -43,7 +52,7 @@ async def ask(client: httpx.AsyncClient, model: str, question: str) -> Answer:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    begun, first, tokens = time.perf_counter(), None, 0
+    first, tokens = None, 0
     async with client.stream("POST", "/chat/completions", json=body) as response:
         if response.status_code != 200:
             await response.aread()

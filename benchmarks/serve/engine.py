@@ -30,7 +30,7 @@ def main() -> None:
     engine = Engine(loaded)
     engine.load_adapter("tuned", Path(told["adapter"]))
     template = PromptTemplate.load(Path(told["adapter"]))
-    sampling = Sampling(max_new_tokens=MAX_TOKENS, sql=True)
+    sampling = Sampling(max_new_tokens=MAX_TOKENS)
     questions = cycle(told["questions"])
     turns.ready("torch", "transformers", "bitsandbytes")
     while turns.wait():

@@ -1,9 +1,11 @@
 """What is asked, and whom: GeoQuery's questions and an adapter trained on them, over REST.
 
-Made once on a platform's data directory; the next run on it finds it there.
+Made once on a platform's data directory; the next run on it finds it there. A directory where that
+was not finished is of no use: its names are taken.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,19 @@ import httpx
 from cli.client import ApiError, Client
 
 NAME = "geoquery"
+TRAINED = "trained"  # a file that says so
 EPOCHS = 2  # enough for answers that look like SQL and end
+
+
+def begin(folder: Path) -> None:
+    """A platform's data directory: that of the last run if its adapter is there, else a new one."""
+    if not (folder / TRAINED).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def finish(folder: Path) -> None:
+    (folder / TRAINED).touch()
 
 
 def prepare(client: Client, data: Path, model: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def spread(percentiles: dict[str, float] | None) -> str:
 
 def plots(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """File name and SVG of each."""
-    levels = [one for one in figures["levels"] if one["seconds"]]
+    levels = [one for one in figures["levels"] if one["seconds"] and one["first_token_seconds"]]
     if not levels:
         return
     model = figures["model"]

@@ -1,11 +1,13 @@
 """The load of `benchmarks/serve` on the real API: every request is counted, none is lost."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import httpx
 import pytest
 
+from benchmarks.serve.asking import ask
 from benchmarks.serve.load import under
 from core.serving.exchange import Asked
 from core.serving.wire import End, Event, Failed, Text, Usage
@@ -15,6 +17,19 @@ from tests.api.served import Speaker
 __all__ = ["data_dir", "database", "http", "redis", "sqlite_template"]
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def test_a_connection_that_breaks_is_an_answer_that_failed(database: str) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("gone", request=request)
+
+    async def asked():
+        transport = httpx.MockTransport(broken)
+        async with httpx.AsyncClient(base_url="http://here", transport=transport) as client:
+            return await ask(client, "tiny", "How many?")
+
+    answer = asyncio.run(asked())
+    assert (answer.first, answer.tokens, answer.error) == (None, 0, "ReadError")
 
 
 def test_clients_share_the_requests_and_see_when_their_tokens_come(
