@@ -75,6 +75,19 @@ def test_the_api_is_shown_with_what_it_adds_and_how_things_grow():
     assert set(plots) == {"api-growth-sqlite.svg"}
 
 
+def test_a_result_of_some_heats_is_shown_and_the_other_goals_say_so():
+    page, _ = render({("training", "smollm2-135m"): training_run()})
+    first, third = (page.split(f"\n## {goal}. ")[1].split("\n## ")[0] for goal in (1, 3))
+    assert "**20.0**" in first
+    assert f"| smollm2-135m | {NOT_YET} |" in third
+
+
+def test_memory_says_in_what_dtype_steps_were_taken():
+    page, _ = render({("memory", "smollm2-135m"): training_run() | {"dtype": "fp32"}})
+    assert "smollm2-135m: Weights are those of bases loaded in bf16." in page
+    assert "in fp32 (the classic script in fp32)" in page
+
+
 def test_growth_becomes_plots_of_time_and_of_memory():
     points = [
         {"axis": "prefix", "value": x, "who": who, "seconds": x / 10, "growth_bytes": x << 20}
@@ -122,6 +135,7 @@ def test_a_load_test_is_shown_as_a_table_and_plots():
         }
         for clients in (1, 8)
     ]
+    levels.append(levels[0] | {"clients": 32, "first_token_seconds": None})
     rounds = {"http": [{"first": 0.012}], "engine": [{"first": 0.01}]}
     wanted = Comparison(9, "http", "engine", "first", "ms", scale=1000, aim=1.2, lower=True)
     figures = RUN | {
@@ -134,6 +148,7 @@ def test_a_load_test_is_shown_as_a_table_and_plots():
     page, plots = render({("serve", "smollm2-135m"): figures})
     assert "| 8 | 60 | 0 | 16.0 | 50.0 | 1.25 / 2.50 / 3.75 | 0.100 / 0.200 / 0.300 |" in page
     assert "| smollm2-135m | http | engine | ms | 12.0 | 10.0 | **1.20** |" in page
+    assert "| 32 | 60 | 0 | 2.00 | 50.0 | 1.25 / 2.50 / 3.75 | no answer |" in page
     assert set(plots) == {"serve-latency-smollm2-135m.svg", "serve-throughput-smollm2-135m.svg"}
 
 
