@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from ipaddress import ip_address
 from pathlib import Path
 
 from sqlalchemy import or_, select
@@ -134,13 +135,29 @@ def dsn_of(database: TargetDatabase) -> str:
 def require_allowed(address: Address) -> None:
     """`InvalidInput` for a host that the operator has not opened to target databases."""
     patterns = [one.strip().lower() for one in get_settings().target_hosts.split(",")]
-    if not any(fnmatchcase(address.host.lower(), pattern) for pattern in patterns):
+    if not any(_opens(pattern, address.host.lower()) for pattern in patterns):
         raise InvalidInput(
             f"The host '{address.host}' is closed to databases here; its operator opens it in "
             "TUNEYARD_TARGET_HOSTS.",
             param="dsn",
             code="host_not_allowed",
         )
+
+
+def _opens(pattern: str, host: str) -> bool:
+    """A pattern for addresses opens no name: whoever owns a zone may call a host of it 10.1.2.evil
+    and let that lead anywhere."""
+    if not _is_for_addresses(pattern):
+        return fnmatchcase(host, pattern)
+    try:
+        return fnmatchcase(str(ip_address(host)), pattern)
+    except ValueError:
+        return False
+
+
+def _is_for_addresses(pattern: str) -> bool:
+    signs = set(pattern)
+    return ":" in signs or (any(map(str.isdigit, signs)) and not any(map(str.isalpha, signs)))
 
 
 def shown_dsn(database: TargetDatabase) -> str | None:

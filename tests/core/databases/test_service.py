@@ -6,6 +6,8 @@ import pytest
 from core.databases import service
 from core.db import Database
 from core.errors import InvalidInput, NotFound
+from core.settings import get_settings
+from core.sql.postgres.dsn import read_dsn
 
 
 def register(database: Database, project_id: str, folder: Path, name: str = "shop") -> str:
@@ -56,3 +58,30 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a database", encoding="utf-8")
     with pytest.raises(InvalidInput, match="SQLite"):
         service.inspect_upload(tmp_path / "text")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "is_open"),
+    [
+        ("*", "db.example.com", True),
+        ("*.db.example.com", "shop.db.example.com", True),
+        ("*.db.example.com", "10.1.2.3", False),
+        ("10.1.2.*", "10.1.2.3", True),
+        ("10.1.2.*", "10.1.2.attacker.example", False),
+        ("10.1.2.*", "10.1.2.0x9", False),
+        ("10.1.?.[0-9]", "10.1.2.3", True),
+        ("10.1.?.[0-9]*", "10.1.2.3.attacker.example", False),
+        ("fd00:*", "[fd00:0:0::1]", True),
+        ("*:*", "attacker.example", False),
+    ],
+)
+def test_a_pattern_for_addresses_opens_no_name(
+    monkeypatch: pytest.MonkeyPatch, pattern: str, host: str, is_open: bool
+) -> None:
+    monkeypatch.setattr(get_settings(), "target_hosts", f"other.example, {pattern}")
+    address = read_dsn(f"postgresql://reader:secret@{host}/shop")
+    if is_open:
+        service.require_allowed(address)
+    else:
+        with pytest.raises(InvalidInput, match="closed to databases"):
+            service.require_allowed(address)
