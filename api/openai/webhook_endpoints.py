@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 from sqlalchemy import select
 
@@ -20,6 +20,7 @@ from api.schemas.webhooks import (
     endpoint_shape,
     endpoint_with_secret_shape,
 )
+from api.turns import run_contact
 from core.db import db_now, get_database
 from core.errors import WrongState
 from core.pages import read_page
@@ -121,15 +122,20 @@ def rotate_secret(
 
 
 @router.post("/webhook_endpoints/{webhook_endpoint_id}/test")
-def test_endpoint(
-    webhook_endpoint_id: str, body: TestRequest, principal: Writer
+async def test_endpoint(
+    webhook_endpoint_id: str, request: Request, body: TestRequest, principal: Writer
 ) -> TestResultShape:
     """Send a sample now, once; the answer's status code. 400 if there was no answer."""
+    endpoint_id = webhook_endpoint_id
+    return await run_contact(request, _test, principal.project_id, endpoint_id, body.event_type)
+
+
+def _test(project_id: str, endpoint_id: str, kind: EventType) -> TestResultShape:
     # Two short transactions' worth of reading and then none: the other side may take its time.
     with get_database().reading() as session:
-        endpoint = endpoints.get(session, principal.project_id, webhook_endpoint_id)
+        endpoint = endpoints.get(session, project_id, endpoint_id)
         now = session.scalar(select(db_now()))
-    sample = make_event(body.event_type, "job_example", now)
+    sample = make_event(kind, "job_example", now)
     try:
         code = send(
             endpoint.url,
@@ -141,9 +147,7 @@ def test_endpoint(
         raise WrongState(
             f"The endpoint could not be reached: {error}.", code="webhook_unreachable"
         ) from None
-    return TestResultShape(
-        webhook_endpoint_id=endpoint.id, event_type=body.event_type, status_code=code
-    )
+    return TestResultShape(webhook_endpoint_id=endpoint.id, event_type=kind, status_code=code)
 
 
 @router.get("/webhook_endpoints/{webhook_endpoint_id}/deliveries")

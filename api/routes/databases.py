@@ -19,7 +19,7 @@ from api.schemas.databases import (
     database_shape,
     read_body,
 )
-from api.statements import run_statement
+from api.turns import run_contact, run_statement
 from api.uploads import Form, SizeGuard, read_form
 from core.accounts.quotas import require_storage
 from core.databases import service
@@ -41,7 +41,7 @@ async def register_database(request: Request, principal: Writer, once: OnceDep) 
     database (JSON with `name` and `dsn`), whose role must not be able to do more than read."""
     if request.headers.get("content-type", "").startswith("application/json"):
         body = read_body(await request.body())
-        return await run_in_threadpool(_register_dsn, principal.project_id, body, once)
+        return await run_contact(request, _register_dsn, principal.project_id, body, once)
     limit = get_settings().max_database_bytes
     form = await read_form(
         request,
@@ -89,16 +89,20 @@ def get_one_database(database_id: str, session: ReadDep, principal: Reader) -> D
 
 
 @router.post("/{database_id}/refresh")
-def refresh_database(
-    database_id: str, principal: Writer, body: RefreshBody | None = None
+async def refresh_database(
+    database_id: str, request: Request, principal: Writer, body: RefreshBody | None = None
 ) -> DatabaseShape:
     """Read the schema of a PostgreSQL database anew, and see again that its role can only read;
     with `dsn`, by that one from now on."""
-    known = service.require_dsn(_find(principal.project_id, database_id))
     given = body.dsn if body else None
+    return await run_contact(request, _refresh, principal.project_id, database_id, given)
+
+
+def _refresh(project_id: str, reference: str, given: str | None) -> DatabaseShape:
+    known = service.require_dsn(_find(project_id, reference))
     found = service.inspect_dsn(given or known)
     with get_database().transaction() as session:
-        row = service.find(session, principal.project_id, database_id)
+        row = service.find(session, project_id, reference)
         return database_shape(service.refresh(session, row, found, moved=bool(given)))
 
 

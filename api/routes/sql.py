@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from api.asking import answers, find_model, name_of
 from api.deps import Reader
 from api.gone import nobody_left, unless_gone
-from api.statements import run_statement
+from api.turns import run_statement
 from core.adapters.names import ModelTarget
 from core.chat.completion import Usage
 from core.chat.served import whole_answers
