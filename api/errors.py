@@ -2,21 +2,29 @@
 
 import errno
 import logging
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
+from api.gone import nobody_left
 from core import errors
 
 log = logging.getLogger(__name__)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# What a database says where something is there already, or is not there any more.
+TAKEN = ("23505", sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+MISSING = ("23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY)
+GONE_MESSAGE = "Another request deleted what this one names just now; look at what is there."
 
 # The type is OpenAI's word for the kind; a client's SDK raises by the status.
 STATUS: dict[type[errors.TuneyardError], tuple[int, str]] = {
@@ -51,7 +59,7 @@ def install_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
-def answer_to(request: Request, error: Exception) -> JSONResponse:
+def answer_to(request: Request, error: Exception) -> Response:
     """The answer to what went wrong outside of any route."""
     return next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)(request, error)
 
@@ -158,27 +166,39 @@ def _unstorable(request: Request, error: DataError) -> JSONResponse:
     return JSONResponse(body, 400)
 
 
-def _taken(request: Request, error: IntegrityError) -> JSONResponse:
-    """Two requests for one name at the same moment: the other was quicker."""
+def _collided(request: Request, error: IntegrityError) -> JSONResponse:
+    """Two requests at the same moment, of which the other was quicker: it took the name, or took
+    away what this one names. Whatever else a database refuses is our fault."""
+    kind = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorcode", None)
+    if kind in MISSING:
+        return _refused(request, errors.Conflict(GONE_MESSAGE))
+    if kind not in TAKEN:
+        return broken(request, error)
     message = "Another request made a thing of this name just now; choose another name."
     body = error_body(message, "invalid_request_error", param=None, code="name_taken")
     return JSONResponse(body, 400)
 
 
+def _left(request: Request, error: ClientDisconnect) -> Response:
+    """In the middle of its body: that happens, and is nobody's fault."""
+    return nobody_left()
+
+
 def broken(request: Request, error: Exception) -> JSONResponse:
-    log.exception("unexpected error in %s %s", request.method, request.url.path)
+    log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
     message = "An unexpected error; the server's log has it under this request's x-request-id."
     return JSONResponse(error_body(message, "server_error", param=None, code="internal"), 500)
 
 
-HANDLERS: dict[type[Exception], Callable[[Request, Any], JSONResponse]] = {
+HANDLERS: dict[type[Exception], Callable[[Request, Any], Response]] = {
     errors.TuneyardError: _refused,
     RequestValidationError: _invalid,
     HTTPException: _http,
+    ClientDisconnect: _left,
     OSError: _disk_full,
     OperationalError: _database_away,
     TimeoutError: _database_away,
     DataError: _unstorable,
-    IntegrityError: _taken,
+    IntegrityError: _collided,
     Exception: broken,
 }

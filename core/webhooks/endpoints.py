@@ -43,12 +43,14 @@ def create(
     return endpoint
 
 
-def get(session: Session, project_id: str, endpoint_id: str) -> WebhookEndpoint:
-    endpoint = session.scalar(
-        select(WebhookEndpoint).where(
-            WebhookEndpoint.id == endpoint_id, WebhookEndpoint.project_id == project_id
-        )
+def get(
+    session: Session, project_id: str, endpoint_id: str, *, hold: bool = False
+) -> WebhookEndpoint:
+    """`hold`: until the transaction ends nobody else changes it or writes an event down for it."""
+    query = select(WebhookEndpoint).where(
+        WebhookEndpoint.id == endpoint_id, WebhookEndpoint.project_id == project_id
     )
+    endpoint = session.scalar(query.with_for_update() if hold else query)
     if endpoint is None:
         raise NotFound(
             f"There is no webhook endpoint '{endpoint_id}' in this project.",
@@ -95,7 +97,9 @@ def rotate_secret(
 
 
 def forget(session: Session, endpoint: WebhookEndpoint) -> None:
-    """With all that was sent to it or waits to be."""
+    """With all that was sent to it or waits to be. Held first: an event that is written down for it
+    between the two deletions would make the second one fail."""
+    get(session, endpoint.project_id, endpoint.id, hold=True)
     session.execute(delete(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint.id))
     session.delete(endpoint)
     session.flush()

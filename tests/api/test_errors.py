@@ -1,6 +1,15 @@
 """Refusals of what no database can store and no answer can repeat."""
 
+import json
+
 import pytest
+from fastapi import Request
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from api.errors import answer_to
+from core.db import Database
 
 HALF = '"\\ud800"'
 
@@ -50,3 +59,29 @@ def test_a_body_says_what_is_wrong_with_its_text(client):
         headers={"content-type": "application/json"},
     )
     assert answer.status_code == 404
+
+
+def integrity_error(database: Database, statement: str) -> IntegrityError:
+    with pytest.raises(IntegrityError) as raised, database.transaction() as session:
+        session.execute(text(statement))
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "code"),
+    [
+        ("INSERT INTO projects (id, name, quotas, created_at) {}", 400, "name_taken"),
+        ("DELETE FROM projects", 409, "conflict"),
+        ("UPDATE projects SET name = NULL", 500, "internal"),
+    ],
+)
+def test_only_what_is_there_already_is_a_taken_name(
+    client: TestClient, database: Database, statement: str, status: int, code: str
+) -> None:
+    twice = "SELECT 'proj_2', name, quotas, created_at FROM projects"
+    error = integrity_error(database, statement.format(twice))
+    answer = answer_to(
+        Request({"type": "http", "method": "GET", "path": "/", "headers": []}), error
+    )
+    assert answer.status_code == status
+    assert json.loads(answer.body)["error"]["code"] == code

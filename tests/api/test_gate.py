@@ -3,6 +3,7 @@
 import re
 import resource
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,6 +14,7 @@ from core.db import get_database
 from core.settings import get_settings
 from tests.api.conftest import make_key
 from tests.api.process import api_process
+from tests.api.served import api_on_a_port
 from tests.faults.rig import wait_until
 
 PREPARE = {"type": "prepare", "params": {"name": "d", "file": "file_none"}}
@@ -143,3 +145,28 @@ def test_an_upload_that_fills_the_disk_is_a_503_and_leaves_nothing(data_dir) -> 
         assert list((data_dir / "uploads").iterdir()) == []
         resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE, (most, most))
         assert upload().status_code == 200
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_upload_is_no_error(
+    data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="api.access")
+    head = (
+        "POST /v1/files HTTP/1.1\r\nHost: here\r\n"
+        f"Authorization: Bearer {make_key('ours', 'admin')}\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n"
+        '--x\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{'
+    )
+
+    def told() -> list[str]:
+        return [line.getMessage() for line in caplog.records if line.name == "api.access"]
+
+    with api_on_a_port() as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port)) as connection:
+            connection.sendall(head.encode())
+            wait_until(lambda: list((data_dir / "uploads").glob("*")), what=lambda: "no upload")
+        wait_until(told, what=lambda: caplog.text)
+    assert told()[0].startswith("POST /v1/files 499")
+    assert not any(line.name.startswith("api.errors") for line in caplog.records), caplog.text
+    assert list((data_dir / "uploads").iterdir()) == []

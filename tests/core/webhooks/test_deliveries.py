@@ -4,6 +4,7 @@ where all can see it; a slow endpoint holds up nobody."""
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select, update
@@ -287,3 +288,29 @@ def test_old_deliveries_are_forgotten_and_pending_ones_never(
         session.execute(update(WebhookDelivery).where(not_first).values(status="dead"))
         assert deliveries.drop_old(session) == 2
     assert [row.id for row in all_of(database)] == [first]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_an_endpoint_that_is_deleted_while_it_is_told_of_something_goes_with_that(
+    database: Database, project_id: str
+) -> None:
+    """On SQLite one of the two waits for the other anyway."""
+    endpoint_id = listen(database, project_id, "https://example.com/")
+    asked = threading.Event()
+
+    def delete() -> None:
+        with database.transaction() as session:
+            endpoint = endpoints.get(session, project_id, endpoint_id)
+            asked.set()
+            endpoints.forget(session, endpoint)
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as session:
+            outbox.tell(session, project_id, "batch.completed", "job_1")
+            session.flush()
+            deleted = pool.submit(delete)
+            assert asked.wait(10)
+            with pytest.raises(TimeoutError):
+                deleted.result(timeout=1)
+        deleted.result(timeout=10)
+    assert all_of(database) == []
