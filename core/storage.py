@@ -5,6 +5,7 @@ A key is a relative POSIX path made by the platform, never by a user.
 
 import errno
 import hashlib
+import logging
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ import fsspec
 
 from core.errors import NotFound, TuneyardError, Unavailable
 from core.settings import get_settings
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1024 * 1024
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -86,7 +89,8 @@ class Storage:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Whatever an object store's client raises when it is away, after its own tries, is
-        `Unavailable`: its errors have no base in common."""
+        `Unavailable`: its errors have no base in common. What it said is the log's: it names hosts,
+        and whoever asks the platform for a file may see this message."""
         try:
             yield
         except (TuneyardError, FileNotFoundError):
@@ -94,8 +98,8 @@ class Storage:
         except Exception as error:
             if self.local or getattr(error, "errno", None) in DISK_FULL:
                 raise
-            what = f"{type(error).__name__}: {error}".rstrip(".")
-            raise Unavailable(f"The storage does not answer: {what}") from error
+            log.error("the storage does not answer: %s: %s", type(error).__name__, error)
+            raise Unavailable("The storage does not answer just now; try again later") from error
 
     def _full(self, key: str) -> str:
         pure = PurePosixPath(key)
@@ -134,7 +138,7 @@ class Storage:
         if self.local:
             path = Path(self._full(key))
             if not path.exists():
-                raise NotFound(f"{key} is not in the storage")
+                raise _missing(key)
             return path
         if target.exists():
             return target
@@ -143,7 +147,7 @@ class Storage:
         staged = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
         with self._answering():
             if not self.fs.exists(full):
-                raise NotFound(f"{key} is not in the storage")
+                raise _missing(key)
             target.parent.mkdir(parents=True, exist_ok=True)
             self.fs.get(full, str(staged), recursive=self.fs.isdir(full))
         with suppress(OSError):  # another was quicker with a folder of the same content
@@ -170,7 +174,7 @@ class Storage:
             with self._answering():
                 return self.fs.open(full, "rb")
         except FileNotFoundError:
-            raise NotFound(f"{key} is not in the storage") from None
+            raise _missing(key) from None
 
     def chunks(self, key: str) -> Iterator[bytes]:
         with self.open(key) as stream:
@@ -207,6 +211,12 @@ class Storage:
             Path(self.root).mkdir(parents=True, exist_ok=True)
         with self._answering():
             self.fs.exists(self.root)
+
+
+def _missing(key: str) -> NotFound:
+    """The key is the log's: it says nothing to whoever asked."""
+    log.warning("%s is not in the storage", key)
+    return NotFound("The stored bytes of this are not there any more")
 
 
 def _modified(entry: dict[str, Any]) -> float:

@@ -227,7 +227,8 @@ def check_storage() -> Iterator[Finding]:
         storage.delete(key)
     except Exception as error:  # noqa: BLE001 - each file system has errors of its own
         mend = "check TUNEYARD_STORAGE_URL, its permissions and free room, for S3 also the keys"
-        yield Finding(BROKEN, _one_line(error), mend)
+        # Of an object store's client, what it said itself: this is for the operator.
+        yield Finding(BROKEN, _one_line(error.__cause__ or error), mend)
         return
     yield Finding(OK, f"written, read and deleted in {time.monotonic() - begun:.2f} s")
 

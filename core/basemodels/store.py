@@ -47,7 +47,7 @@ class ModelStore:
         directory = self.root / name
         if directory.is_symlink() or not (directory / MANIFEST).is_file():
             known = ", ".join(m["name"] for m in self.manifests()) or "none yet"
-            raise NotFound(f"There is no model {name!r} in {self.root}; there are: {known}.")
+            raise NotFound(f"There is no model {name!r} on this machine; there are: {known}.")
         return directory
 
     def get(self, name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@ HTTP, no database and no model; holds no thread.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -17,6 +18,8 @@ from core.serving import wire
 from core.serving.connection import SILENT_SECONDS, connect_async
 from core.serving.places import Place
 from core.serving.wire import End, Event, Failed, Request, Taken, Text, Usage
+
+log = logging.getLogger(__name__)
 
 Ensure = Callable[[], Awaitable[None]]
 Answered = Text | End | Usage
@@ -187,7 +190,8 @@ async def _redis() -> AsyncIterator[None]:
             f"Redis, which carries answers, says nothing for {SILENT_SECONDS:.0f} s."
         ) from error
     except (RedisError, OSError) as error:
-        raise Unavailable(f"Redis, which carries answers, does not answer: {error}.") from error
+        log.error("redis: %s", error)  # which names the host: not for whoever asked
+        raise Unavailable("Redis, which carries answers, does not answer.") from error
 
 
 def _error(event: Failed) -> InvalidInput | Unavailable:

@@ -6,11 +6,12 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from core.errors import NotFound
+from core.errors import NotFound, Unavailable
 from core.storage import Storage, describe_tree, forget_storages, get_storage, verify_tree
 from tests.servers import S3Server
 
@@ -34,6 +35,31 @@ def test_what_is_put_is_read_again(storage: Storage, tmp_path: Path) -> None:
         storage.open("a/b/c")
     with pytest.raises(NotFound):
         storage.fetch("a/b/c", tmp_path / "t")
+
+
+def test_what_is_not_there_is_named_in_the_log_alone(
+    storage: Storage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for look in (lambda: storage.open("a/key"), lambda: storage.fetch("a/key", tmp_path / "t")):
+        caplog.clear()
+        with pytest.raises(NotFound) as missing:
+            look()
+        assert "a/key" not in missing.value.message
+        assert "a/key" in caplog.text
+
+
+def test_where_an_object_store_is_stands_in_the_log_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("Could not connect to http://10.0.0.5:9000/ours")
+
+    storage = Storage(f"file://{tmp_path}")
+    storage.local, storage.fs = False, SimpleNamespace(exists=away)
+    with pytest.raises(Unavailable) as raised:
+        storage.ping()
+    assert "10.0.0.5" not in raised.value.message
+    assert "10.0.0.5" in caplog.text
 
 
 def test_a_file_that_finds_no_room_leaves_no_part_of_it(tmp_path: Path) -> None:

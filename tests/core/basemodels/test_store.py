@@ -253,3 +253,10 @@ def test_an_adapter_is_lora_in_safetensors_and_imports_nothing(tmp_path):
     (pickled / "adapter_model.safetensors").unlink()
     with pytest.raises(InvalidInput, match="missing"):
         check_adapter_directory(pickled)
+
+
+def test_a_model_that_is_not_there_is_told_without_the_place(store: ModelStore) -> None:
+    put(store)
+    with pytest.raises(NotFound, match="there are: tiny") as missing:
+        store.path("other")
+    assert str(store.root) not in missing.value.message

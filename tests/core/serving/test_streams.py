@@ -302,12 +302,14 @@ def test_without_redis_beside_rabbitmq_chat_is_refused_with_what_to_set(tmp_path
         connect()
 
 
-def test_a_redis_that_is_away_is_unavailable(tmp_path):
+def test_a_redis_that_is_away_is_unavailable_and_is_named_in_the_log_alone(tmp_path, caplog):
     async def work(client):
         await client.is_ready("models/any")
 
     with (
         environment(data_dir=str(tmp_path), redis_url="redis://127.0.0.1:1/0"),
-        pytest.raises(Unavailable, match="Redis"),
+        pytest.raises(Unavailable, match="Redis") as away,
     ):
         with_client(work)
+    assert "127.0.0.1" not in away.value.message
+    assert "127.0.0.1" in caplog.text
