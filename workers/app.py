@@ -165,9 +165,11 @@ def join_the_fleet(**_: object) -> None:
 
 def keep_beating() -> None:
     """Tell the fleet that this worker lives and which models it has, until it is told to go."""
+    fresh = True
     while True:
         try:
-            beat()
+            beat(fresh=fresh)
+            fresh = False
         except Exception as error:  # a worker that falls silent gets no job ever again
             log.warning("could not tell the fleet that this worker lives: %s", error)
         # An Event's wait, not a sleep: the drain ends it at once.
@@ -175,13 +177,13 @@ def keep_beating() -> None:
             return
 
 
-def beat() -> None:
+def beat(*, fresh: bool) -> None:
     manifests = ModelStore(settings.model_dir).manifests()
     node = replace(THIS["node"], models=[manifest["name"] for manifest in manifests])
     with get_database().transaction() as session:
         for manifest in manifests:
             record_base(session, manifest)
-        fleet.register(session, node)
+        fleet.register(session, node, fresh=fresh)
     dispatch()
 
 

@@ -30,9 +30,12 @@ class Node:
     versions: dict[str, Any]
 
 
-def register(session: Session, node: Node) -> None:
-    """Write or renew the worker's row: it lives, and this is what it can do."""
+def register(session: Session, node: Node, *, fresh: bool = False) -> None:
+    """Write or renew the worker's row: it lives, and this is what it can do. `fresh`: it has just
+    come up, and the row may be that of an earlier process of its name."""
     row = asdict(node) | {"heartbeat_at": db_now(), "stopped_at": None}
+    if fresh:
+        row["started_at"] = db_now()
     upsert(session, Worker, [row])
 
 

@@ -4,7 +4,7 @@ from sqlalchemy import update
 
 from core.db import Database, db_now
 from core.fleet.models import Worker
-from core.fleet.service import largest_memory, live_slots, live_workers, retire
+from core.fleet.service import Node, largest_memory, live_slots, live_workers, register, retire
 from tests.core.jobs.jobs import add_worker
 
 
@@ -29,3 +29,25 @@ def test_a_worker_that_comes_back_lives_again(database: Database) -> None:
         retire(session, "gpu0@a")
         add_worker(session, "gpu0@a", slots=4)
         assert live_slots(session) == {"gpu": 4}
+
+
+def test_a_process_that_comes_up_under_a_known_name_began_when_it_came_up(
+    database: Database,
+) -> None:
+    node = Node(
+        "gpu0@a", queue="gpu", device="cpu", slots=1, memory_bytes=1, models=[], versions={}
+    )
+
+    def began() -> float:
+        with database.reading() as session:
+            return session.get_one(Worker, node.id).started_at
+
+    with database.transaction() as session:
+        register(session, node, fresh=True)
+    first = began()
+    with database.transaction() as session:
+        register(session, node)
+    assert began() == first, "it only goes on"
+    with database.transaction() as session:
+        register(session, node, fresh=True)
+    assert began() > first
