@@ -90,7 +90,7 @@ def nothing_is_left_of(rig: Rig, job_id: str) -> None:
 
 
 @pytest.mark.fault(17)
-@at_moments("queued", "briefing", "training", "saving", "storing", "finishing")
+@at_moments("queued", "training", "storing", "finishing")
 def test_a_cancelled_job_ends_once_and_in_time(machine: Rig, moment: str) -> None:
     adapter = f"cancelled-{moment}"
     job_id = MOMENTS[moment](machine, adapter)

@@ -68,7 +68,9 @@ def next_job_runs(rig: Rig, adapter: str) -> None:
 
 
 @pytest.mark.fault(11)
-@pytest.mark.parametrize("room", ["nothing", "the adapter alone"])
+@pytest.mark.parametrize(
+    "room", ["nothing", pytest.param("the adapter alone", marks=pytest.mark.chaos)]
+)
 def test_a_disk_that_is_full_in_a_checkpoint_fails_the_job_and_spares_the_checkpoint_before(
     machine: Rig, room: str
 ) -> None:

@@ -80,7 +80,9 @@ def post_job(rig: Rig, adapter: str) -> httpx.Response:
 
 
 @pytest.mark.fault(6)
-@pytest.mark.parametrize("failpoint", ["job.publish", "job.rung"])
+@pytest.mark.parametrize(
+    "failpoint", ["job.publish", pytest.param("job.rung", marks=pytest.mark.chaos)]
+)
 def test_a_job_whose_api_dies_while_it_rings_runs_once_and_a_retry_with_its_key_gets_that_job(
     machine: Rig, tmp_path: Path, failpoint: str
 ) -> None:
