@@ -125,6 +125,7 @@ def delete_file(file_id: str, session: SessionDep, principal: Writer) -> Deleted
 def get_file_content(file_id: str, session: ReadDep, principal: Reader) -> StreamingResponse:
     """The bytes as they came; `etag` is their sha256."""
     file = service.get(session, principal.project_id, file_id)
+    session.close()  # its connection is others' while the storage is asked
     return stored_content(
         file.storage_key, filename=file.filename, size=file.bytes, sha256=file.sha256
     )

@@ -77,6 +77,7 @@ def download(address: str, session: ReadDep, principal: Reader) -> StreamingResp
         for artifact in of_job(session, version.job_id)
         if artifact.path.startswith(FOLDER)
     ]
+    session.close()  # its connection is others' while the storage is asked
     storage = get_storage()
     require_stored(storage, version.storage_key, files)
     name = quote(f"{version.adapter.name}-v{version.version}.zip")

@@ -20,6 +20,7 @@ def get_artifact(artifact_id: str, session: ReadDep, principal: Reader) -> Artif
 def get_content(artifact_id: str, session: ReadDep, principal: Reader) -> StreamingResponse:
     """The bytes; `etag` is their sha256."""
     artifact = service.get(session, principal.project_id, artifact_id)
+    session.close()  # its connection is others' while the storage is asked
     return stored_content(
         artifact.storage_key,
         filename=artifact.path.rsplit("/", 1)[-1],

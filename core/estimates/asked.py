@@ -25,6 +25,19 @@ from core.training.prompts import PromptTemplate
 
 
 @dataclass(frozen=True)
+class Named:
+    """What the parameters name, as the database has it; `database` is what a prompt says of the
+    dataset's, `counted_with` the base model with whose tokenizer the dataset was prepared."""
+
+    base: BaseModel
+    dataset: Dataset
+    settings: TrainSettings
+    database: dict[str, Any]
+    known: Sequence[Measured]
+    counted_with: str | None
+
+
+@dataclass(frozen=True)
 class Asked:
     """`known` are the trainings that were measured; `tokens` None where nobody can count them."""
 
@@ -64,19 +77,30 @@ class Asked:
         )
 
 
-def read(session: Session, project_id: str, params: TrainParams) -> Asked:
+def find(session: Session, project_id: str, params: TrainParams) -> Named:
     """What the parameters name, or what a training would be refused for."""
     base = get_base(session, params.model)
     dataset = _ready(session, project_id, params.dataset)
-    settings = TrainSettings.from_params(params.model_dump(mode="json"))
-    template = _template(session, dataset, settings)
-    known = measured.trainings(session)
-    count = (
+    return Named(
+        base=base,
+        dataset=dataset,
+        settings=TrainSettings.from_params(params.model_dump(mode="json")),
+        database=_database(session, dataset),
+        known=measured.trainings(session),
+        counted_with=_counted_with(session, dataset),
+    )
+
+
+def count(named: Named) -> Asked:
+    """Fetches the dataset's files and goes through its rows: hold no transaction meanwhile."""
+    base, dataset, settings, known = named.base, named.dataset, named.settings, named.known
+    template = _template(named)
+    found = (
         tokens.count(base, dataset, settings, template)
         or tokens.counted_before(known, base, dataset, settings, template)
-        or tokens.from_statistics(base, dataset, template, model=_token_model(session, dataset))
+        or tokens.from_statistics(base, dataset, template, model=named.counted_with)
     )
-    return Asked(base, dataset, settings, template, known, count)
+    return Asked(base, dataset, settings, template, known, found)
 
 
 def _ready(session: Session, project_id: str, reference: str) -> Dataset:
@@ -93,19 +117,21 @@ def _ready(session: Session, project_id: str, reference: str) -> Dataset:
     return dataset
 
 
-def _template(session: Session, dataset: Dataset, settings: TrainSettings) -> PromptTemplate:
-    info = read_info(tokens.folder_of(dataset))
-    shown = {name: info.get(name) for name in ("schema_text", "dialect")}
-    if dataset.database_id is not None:
-        database = session.get_one(TargetDatabase, dataset.database_id)
-        shown |= databases.prompt_params(database)
+def _database(session: Session, dataset: Dataset) -> dict[str, Any]:
+    if dataset.database_id is None:
+        return {}
+    return databases.prompt_params(session.get_one(TargetDatabase, dataset.database_id))
+
+
+def _template(named: Named) -> PromptTemplate:
+    info = read_info(tokens.folder_of(named.dataset))
+    shown = {name: info.get(name) for name in ("schema_text", "dialect")} | named.database
     try:
-        return planning.choose_template(settings, kind=dataset.kind, **shown)
+        return planning.choose_template(named.settings, kind=named.dataset.kind, **shown)
     except JobFailure as error:
         raise InvalidInput(error.message, param="prompt") from None
 
 
-def _token_model(session: Session, dataset: Dataset) -> str | None:
-    """The base model with whose tokenizer the prepare job counted."""
+def _counted_with(session: Session, dataset: Dataset) -> str | None:
     job = session.get(Job, dataset.job_id) if dataset.job_id else None
     return job.params.get("model") if job else None

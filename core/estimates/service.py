@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from core.estimates import asked as asking
 from core.estimates.asked import Asked
 from core.estimates.sites import Site, on_worker
 from core.fleet.service import live_workers
 from core.jobs.occupancy import Queue, queues
-from core.jobs.types.train import TRAIN, TrainParams
+from core.jobs.types.train import TRAIN
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,7 @@ class Estimate:
         return self.queue is not None and self.queue.free_slots > self.queue.ready
 
 
-def estimate(session: Session, project_id: str, params: TrainParams) -> Estimate:
-    asked = asking.read(session, project_id, params)
+def estimate(session: Session, asked: Asked) -> Estimate:
     workers = [one for one in live_workers(session) if one.queue == TRAIN.queue]
     return Estimate(
         asked=asked,

@@ -14,6 +14,7 @@ from core.basemodels.store import ModelStore, write_manifest
 from core.datasets.models import Dataset
 from core.db import Database
 from core.errors import InvalidInput, WrongState
+from core.estimates import asked as asking
 from core.estimates.service import Estimate, estimate
 from core.files.models import File
 from core.fleet.service import Node, register
@@ -95,7 +96,10 @@ def add_dataset(session: Session, project_id: str) -> None:
 def ask(database: Database, project_id: str, **params: Any) -> Estimate:
     body = {"model": "tiny", "dataset": "pairs", **PARAMS, **params}
     with database.reading() as session:
-        return estimate(session, project_id, TrainParams.model_validate(body))
+        named = asking.find(session, project_id, TrainParams.model_validate(body))
+    asked = asking.count(named)
+    with database.reading() as session:
+        return estimate(session, asked)
 
 
 @pytest.fixture(scope="module")
