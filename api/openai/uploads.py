@@ -1,5 +1,7 @@
 """`/v1/uploads`: a file that comes in parts."""
 
+from collections.abc import Iterator, Sequence
+
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -16,10 +18,12 @@ from api.schemas.files import (
 from api.schemas.forms import PART_FORM
 from api.uploads import Form, read_form
 from core.db import get_database
+from core.errors import NotFound
 from core.files import service as files
 from core.files.purposes import Bounded, guard_for
 from core.uploads import service
 from core.uploads.assembly import assembled
+from core.uploads.models import Upload, UploadPart
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
@@ -82,7 +86,7 @@ def complete_upload(
         parts = service.chosen_parts(session, upload, body.part_ids)
     guard = guard_for(upload.purpose, upload.filename)
     with (
-        assembled(service.content(parts), upload.filename, guard, md5=body.md5) as (path, stored),
+        assembled(_content(upload, parts), upload.filename, guard, md5=body.md5) as (path, stored),
         files.stored_upload(project_id, path) as key,
         get_database().transaction() as session,
     ):
@@ -100,6 +104,16 @@ def complete_upload(
         )
         service.complete(session, upload, file)
         return once.answer(session, upload_shape(upload, upload.status, file))
+
+
+def _content(upload: Upload, parts: Sequence[UploadPart]) -> Iterator[bytes]:
+    """No transaction holds the upload meanwhile: reading takes its time."""
+    try:
+        yield from service.content(parts)
+    except (NotFound, FileNotFoundError):
+        with get_database().reading() as session:
+            service.require_unchanged(session, upload.project_id, upload.id)
+        raise
 
 
 @router.post("/{upload_id}/cancel")

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.accounts.quotas import require_storage
 from core.db import after_commit, db_now
-from core.errors import InvalidInput, NotFound, TooLarge, WrongState
+from core.errors import Conflict, InvalidInput, NotFound, TooLarge, WrongState
 from core.files.models import File
 from core.files.purposes import require_purpose
 from core.files.service import stored
@@ -84,6 +84,18 @@ def require_pending(session: Session, upload: Upload) -> None:
             f"The upload is '{status}'{became}. Only a pending one takes parts, is completed or "
             "cancelled; begin a new one.",
             code="upload_not_pending",
+        )
+
+
+def require_unchanged(session: Session, project_id: str, upload_id: str) -> None:
+    """For who misses parts that were there a moment ago: `Conflict` if the upload has ended since,
+    which takes them away."""
+    status = status_of(session, get(session, project_id, upload_id))
+    if status != PENDING:
+        raise Conflict(
+            f"The upload has become '{status}' while its parts were read; begin a new one if that "
+            "is not what was wanted.",
+            code="upload_changed",
         )
 
 

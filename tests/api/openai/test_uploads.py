@@ -1,7 +1,9 @@
 """Uploads in parts over HTTP: what becomes a file, what is refused; nothing is left behind."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -228,3 +230,37 @@ def test_a_repeated_part_is_answered_as_it_was_after_the_upload_has_ended(
     assert part(LINES[:-1], "part-1").json()["error"]["code"] == "idempotency_key_reused"
     assert part(LINES, "part-2").json()["error"]["code"] == "upload_not_pending"
     assert stored(data_dir) == left
+
+
+@pytest.mark.parametrize("end", ["cancel", "expire", "complete", "lose"])
+def test_a_completion_that_another_end_overtakes_says_what_became_of_the_upload(
+    client: TestClient, upload: str, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    parts = halves(client, upload)
+    content = service.content
+
+    def overtaken(*args: Any) -> Iterator[bytes]:
+        monkeypatch.setattr(service, "content", content)
+        if end == "expire":
+            with get_database().transaction() as session:
+                session.get_one(Upload, upload).expires_at = 1
+            with get_database().transaction() as session:
+                service.drop_expired(session, most=10)
+        elif end == "cancel":
+            client.post(f"/v1/uploads/{upload}/cancel")
+        elif end == "complete":
+            complete(client, upload, parts)
+        else:
+            get_storage().delete("projects")
+        yield from content(*args)
+
+    monkeypatch.setattr(service, "content", overtaken)
+    answer = complete(client, upload, parts)
+    error = answer.json()["error"]
+    if end == "lose":  # what the storage has lost is another matter
+        assert (answer.status_code, error["code"]) == (404, "not_found")
+    else:
+        assert (answer.status_code, error["code"]) == (409, "upload_changed")
+        assert {"cancel": "cancelled", "expire": "expired"}.get(end, "completed") in error[
+            "message"
+        ]
