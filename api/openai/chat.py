@@ -17,6 +17,7 @@ from api.closing import until_closing
 from api.deps import Reader
 from api.errors import answer_to
 from api.gone import nobody_left, unless_gone
+from core.chat.bounds import require_room
 from core.chat.completion import ChatCompletion, ChatCompletionChunk
 from core.chat.request import ChatRequest
 from core.chat.served import Reply, to_ask
@@ -35,8 +36,10 @@ STREAMED = {
 async def create_completion(request: Request, body: ChatRequest, principal: Reader):
     """Ask a model. Where no server of it runs one is started, if a device is free for it."""
     target = await run_in_threadpool(find_model, principal.project_id, body.model)
+    asked = to_ask(body)
+    require_room(asked.prompt, target.base.context_length)
     reply = Reply(name_of(body.model, target))
-    events = answers(principal.project_id, target, to_ask(body))
+    events = answers(principal.project_id, target, asked)
     try:
         if not body.stream:
             return await unless_gone(request, reply.whole(events))

@@ -12,6 +12,7 @@ from api.deps import Reader
 from api.gone import nobody_left, unless_gone
 from api.turns import run_statement
 from core.adapters.names import ModelTarget
+from core.chat.bounds import require_room
 from core.chat.completion import Usage
 from core.chat.served import whole_answers
 from core.chat.sql import SqlRequest
@@ -43,7 +44,9 @@ def _prepare(project_id: str, body: SqlRequest) -> tuple[ModelTarget, TargetData
     target = find_model(project_id, body.model)
     with get_database().reading() as session:
         database = databases.find(session, project_id, body.database)
-    return target, database, wire.Sql(body.question, **databases.prompt_params(database))
+    prompt = wire.Sql(body.question, **databases.prompt_params(database))
+    require_room(prompt, target.base.context_length)
+    return target, database, prompt
 
 
 def _run(body: SqlRequest, database: TargetDatabase, text: str, used: Usage) -> SqlAnswer:

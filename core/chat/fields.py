@@ -64,7 +64,8 @@ _TEXT_PART = {
     "required": ["type", "text"],
 }
 _PARTS = {"type": "array", "items": _TEXT_PART, "minItems": 1}
-_STOP = {"type": "string", "minLength": 1}
+MOST_STOP = 256
+_STOP = {"type": "string", "minLength": 1, "maxLength": MOST_STOP}
 
 Text = Annotated[str, AfterValidator(_storable)]
 Content = Annotated[
@@ -75,7 +76,7 @@ Content = Annotated[
 """What a message says: a string, or a list of text parts."""
 
 Stop = Annotated[
-    list[Annotated[Text, Field(min_length=1)]],
+    list[Annotated[Text, Field(min_length=1, max_length=MOST_STOP)]],
     Field(max_length=4),
     BeforeValidator(_listed),
     WithJsonSchema({"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": 4}]}),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from core.chat.bounds import MOST_CHARACTERS
 from core.chat.fields import Content, Stop, Text, only
 
 DEFAULT_TOKENS = 1024
@@ -112,6 +113,12 @@ class ChatRequest(Unheard):
             raise PydanticCustomError(
                 "invalid_messages",
                 "the last message has to be the user's: an answer can't be continued",
+            )
+        if sum(len(message.content) for message in messages) > MOST_CHARACTERS:
+            raise PydanticCustomError(
+                "context_length_exceeded",
+                "at most {most} characters together",
+                {"most": MOST_CHARACTERS},
             )
         return messages
 

@@ -17,11 +17,13 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from core.accounts.service import ensure_project
 from core.db import get_database
 from core.fleet.service import Node, register
 from core.jobs.models import Job
 from core.serving.exchange import Asked
 from core.serving.wire import End, Event, Failed, Text, Usage
+from tests.api.belongings import own_one_of_each
 from tests.api.process import api_process
 from tests.api.served import Speaker
 from tests.e2e.conftest import wait_until
@@ -327,3 +329,23 @@ def test_requests_that_wait_hold_no_thread(http: httpx.Client) -> None:
 def serve_jobs() -> list[Job]:
     with get_database().reading() as session:
         return list(session.scalars(select(Job).where(Job.type == "serve")))
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (PATH, ASKED | {"messages": [{"role": "user", "content": "a" * 20_000}]}, "messages"),
+        ("/v1/sql", {"model": "tiny", "database": "shop", "question": "a" * 20_000}, "question"),
+    ],
+)
+def test_what_is_longer_than_the_context_waits_nowhere(
+    client: TestClient, path: str, body: dict[str, Any], param: str
+) -> None:
+    with get_database().transaction() as session:
+        own_one_of_each(session, ensure_project(session, "ours"))
+    answer = client.post(path, json=body)
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", param)
+    assert "16,384" in error["message"], "eight times 2048"

@@ -52,6 +52,8 @@ REFUSED = [
     ({"seed": 2**63}, "seed"),
     ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
     ({"stop": ""}, "stop.0"),
+    ({"stop": [";", "a" * 257]}, "stop.1"),
+    ({"messages": [{"role": "user", "content": "a" * 500_001}] * 2}, "messages"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"model": ""}, "model"),
     ({"messages": []}, "messages"),
