@@ -5,6 +5,7 @@ from urllib.parse import quote
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from sqlalchemy import select
+from sqlalchemy.orm import selectinload
 
 from api.deps import PageDep, ReadDep, Reader
 from api.schemas.adapters import LineageShape, lineage_shape
@@ -27,7 +28,8 @@ FOLDER = "adapter/"
 @router.get("")
 def list_adapters(session: ReadDep, principal: Reader, page: PageDep) -> ListBody[AdapterShape]:
     query = select(Adapter).where(Adapter.project_id == principal.project_id)
-    return list_body(read_page(session, query, Adapter.id, page), adapter_shape)
+    with_versions = query.options(selectinload(Adapter.versions))
+    return list_body(read_page(session, with_versions, Adapter.id, page), adapter_shape)
 
 
 @router.get("/{address}")

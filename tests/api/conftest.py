@@ -4,11 +4,14 @@ Every test runs on SQLite and on PostgreSQL: what is refused, and how, must not 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 
 from api.app import create_app
 from core.accounts.service import create_key, ensure_project
@@ -39,6 +42,21 @@ def data_dir(database: Database, tmp_path: Path) -> Path:
 def make_key(project: str, *scopes: str) -> str:
     with get_database().transaction() as session:
         return create_key(session, ensure_project(session, project), name="t", scopes=scopes)[1]
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Those that are put to the database meanwhile."""
+    seen: list[str] = []
+
+    def see(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(get_database().engine, "before_cursor_execute", see)
+    try:
+        yield seen
+    finally:
+        event.remove(get_database().engine, "before_cursor_execute", see)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from core.db import get_database
 from core.ids import new_id
 from core.storage import get_storage
 from tests.api.belongings import own_one_of_each
+from tests.api.conftest import statements
 from tests.core.evaluations.finished import add_evaluation
 
 BAR = {"metric": "execution_accuracy", "at_least": 0.8}
@@ -188,3 +189,31 @@ def test_a_download_is_the_peft_files_under_their_sums(
     get_storage().delete("v/adapter_config.json")
     gone = client.get("/v1/adapters/theirs:1/download")
     assert gone.status_code == 404 and "adapter_config.json" in gone.json()["error"]["message"]
+
+
+def test_a_list_of_adapters_asks_no_more_for_many_than_for_one(
+    client: TestClient, ids: dict[str, str]
+) -> None:
+    with get_database().transaction() as session:
+        for name in ("a", "b", "c"):
+            add_version(
+                session,
+                ids["project"],
+                name,
+                base_model="tiny",
+                dataset_id="ds_1",
+                job_id=new_id("job"),
+                storage_key=name,
+                bytes=1,
+                settings={},
+                metrics={},
+            )
+
+    def asked(limit: int) -> int:
+        with statements() as seen:
+            rows = client.get("/v1/adapters", params={"limit": limit}).json()["data"]
+        assert len(rows) == limit and all(row["versions"] for row in rows)
+        return len(seen)
+
+    asked(1)  # the key, which was not used before, is noted
+    assert asked(4) == asked(1)
