@@ -28,6 +28,7 @@ from api.schemas.resources import (
 from api.streams import RESPONSES, LastEventId, page_or_stream
 from core.artifacts.service import of_job as artifacts_of
 from core.jobs import records, service
+from core.jobs.listing import read_jobs
 from core.jobs.models import Checkpoint, Job, JobEvent, Metric, ResultRow
 from core.jobs.status import JobStatus
 from core.jobs.types import TYPES
@@ -79,12 +80,13 @@ def list_jobs(
     type: str | None = None,
     status: JobStatus | None = None,
 ) -> ListBody[JobShape]:
+    """`params` of more than 64 KiB are null here; the job itself has them."""
     query = select(Job).where(Job.project_id == principal.project_id)
     if type is not None:
         query = query.where(Job.type == type)
     if status is not None:
         query = query.where(Job.status == status)
-    return list_body(read_page(session, query, Job.id, page), job_shape)
+    return list_body(read_jobs(session, query, page), job_shape)
 
 
 @router.get("/{job_id}")
@@ -199,6 +201,6 @@ def get_logs(
     principal: Reader,
     attempt: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
 ) -> str:
-    """What the job's runners printed."""
+    """What the job's runners printed: the newest 8 MiB; the first line says if there was more."""
     service.get(session, principal.project_id, job_id)
     return records.job_log(session, job_id, token=attempt)

@@ -39,7 +39,7 @@ class JobShape(Shape):
     object: str = "job"
     type: str
     status: str
-    params: dict[str, Any]
+    params: dict[str, Any] | None
     priority: int
     time_limit_seconds: float
     depends_on: str | None

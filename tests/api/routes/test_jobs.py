@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 
 from core.db import get_database
 from core.fleet.service import Node, register
+from core.jobs.models import Job
 from tests.api.routes.test_datasets import GOOD, upload
 
 
@@ -135,3 +136,14 @@ def test_another_projects_job_is_not_found(
     for verb in ("cancel", "pause", "resume", "retry"):
         assert stranger.post(f"/v1/jobs/{dataset['job']}/{verb}").status_code == 404
     assert stranger.get("/v1/jobs").json()["data"] == []
+
+
+def test_a_list_leaves_out_parameters_of_megabytes(client: TestClient, dataset: dict) -> None:
+    small = submit(client, "train", model="tiny", dataset="pairs").json()
+    with get_database().transaction() as session:
+        long = session.get_one(Job, dataset["job"])
+        long.params = long.params | {"questions": ["多少?" * 7000] * 10}
+    listed = {row["id"]: row["params"] for row in client.get("/v1/jobs").json()["data"]}
+    assert listed == {small["id"]: small["params"], dataset["job"]: None}
+    whole = client.get(f"/v1/jobs/{dataset['job']}").json()
+    assert len(whole["params"]["questions"]) == 10
