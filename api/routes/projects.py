@@ -9,7 +9,7 @@ from api.schemas.accounts import NewProjectShape, ProjectShape, new_key_shape, p
 from api.schemas.common import Body, ListBody, list_body
 from core.accounts import projects
 from core.accounts.models import Project
-from core.accounts.quotas import Quotas, usage_of
+from core.accounts.quotas import Quotas, usage_of, usages
 from core.pages import read_page
 
 router = APIRouter(prefix="/projects", tags=["projects"])
@@ -42,7 +42,8 @@ def create_project(
 @router.get("")
 def list_projects(session: ReadDep, principal: Admin, page: PageDep) -> ListBody[ProjectShape]:
     found = read_page(session, projects.visible_projects(session, principal), Project.id, page)
-    return list_body(found, lambda row: project_shape(row, usage_of(session, row.id)))
+    used = usages(session, [row.id for row in found.rows])
+    return list_body(found, lambda row: project_shape(row, used[row.id]))
 
 
 @router.get("/{project_id}")

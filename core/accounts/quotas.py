@@ -3,8 +3,11 @@
 Knows who counts, not who asks: whoever makes a thing that is bounded calls `require_…` before.
 """
 
+from collections import Counter
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.accounts.models import Project
@@ -45,11 +48,18 @@ def quotas_of(session: Session, project_id: str) -> Quotas:
 
 
 def usage_of(session: Session, project_id: str) -> Usage:
-    return Usage(
-        queued_jobs=_jobs(session, project_id, JobStatus.QUEUED),
-        running_jobs=_jobs(session, project_id, JobStatus.RUNNING),
-        storage_bytes=_stored(session, project_id),
-    )
+    return usages(session, [project_id])[project_id]
+
+
+def usages(session: Session, project_ids: Sequence[str]) -> dict[str, Usage]:
+    """What each of these projects has; as many queries for a thousand of them as for one."""
+    queued = _jobs(session, project_ids, JobStatus.QUEUED)
+    running = _jobs(session, project_ids, JobStatus.RUNNING)
+    stored = _stored(session, project_ids)
+    return {
+        one: Usage(queued_jobs=queued[one], running_jobs=running[one], storage_bytes=stored[one])
+        for one in project_ids
+    }
 
 
 def require_place_in_queue(session: Session, project_id: str) -> None:
@@ -58,7 +68,7 @@ def require_place_in_queue(session: Session, project_id: str) -> None:
     if most is None:
         return
     exclusive(session, f"quota:{project_id}")  # two at once would both see the last place
-    if _jobs(session, project_id, JobStatus.QUEUED) >= most:
+    if _jobs(session, [project_id], JobStatus.QUEUED)[project_id] >= most:
         raise QuotaExceeded(
             f"This project may have {most} queued jobs and has them; wait until some have begun, "
             "cancel some, or ask the operator for more."
@@ -71,7 +81,7 @@ def require_storage(session: Session, project_id: str, more: int) -> None:
     if most is None:
         return
     exclusive(session, f"quota:{project_id}")
-    stored = _stored(session, project_id)
+    stored = _stored(session, [project_id])[project_id]
     if stored + more > most:
         raise QuotaExceeded(
             f"This project may store {most} bytes and has {stored}; these {more} are too many. "
@@ -86,23 +96,29 @@ def running_bounds(session: Session) -> dict[str, int]:
     return {project_id: most for project_id, most in bounds.items() if most is not None}
 
 
-def _jobs(session: Session, project_id: str, status: JobStatus) -> int:
-    query = select(func.count()).where(Job.project_id == project_id, Job.status == status)
-    return session.scalar(query) or 0
+def _jobs(session: Session, project_ids: Sequence[str], status: JobStatus) -> Counter[str]:
+    counts = select(Job.project_id, func.count()).where(Job.status == status)
+    return _by_project(session, counts, Job.project_id, project_ids)
 
 
-def _stored(session: Session, project_id: str) -> int:
-    parts = select(func.sum(UploadPart.bytes)).join(Upload, Upload.id == UploadPart.upload_id)
-    return sum(
-        (
-            _sum(session, File.bytes, File.project_id == project_id, File.deleted_at.is_(None)),
-            _sum(session, TargetDatabase.bytes, TargetDatabase.project_id == project_id),
-            int(session.scalar(parts.where(Upload.project_id == project_id)) or 0),
-        )
+def _stored(session: Session, project_ids: Sequence[str]) -> Counter[str]:
+    files = select(File.project_id, func.sum(File.bytes)).where(File.deleted_at.is_(None))
+    databases = select(TargetDatabase.project_id, func.sum(TargetDatabase.bytes))
+    parts = select(Upload.project_id, func.sum(UploadPart.bytes)).join(
+        UploadPart, UploadPart.upload_id == Upload.id
+    )
+    return (
+        _by_project(session, files, File.project_id, project_ids)
+        + _by_project(session, databases, TargetDatabase.project_id, project_ids)
+        + _by_project(session, parts, Upload.project_id, project_ids)
     )
 
 
-def _sum(
-    session: Session, column: InstrumentedAttribute[int], *conditions: ColumnElement[bool]
-) -> int:
-    return int(session.scalar(select(func.sum(column)).where(*conditions)) or 0)
+def _by_project(
+    session: Session,
+    query: Select[tuple[str, int]],
+    column: InstrumentedAttribute[str],
+    project_ids: Sequence[str],
+) -> Counter[str]:
+    rows = session.execute(query.where(column.in_(project_ids)).group_by(column))
+    return Counter({project_id: int(number) for project_id, number in rows})

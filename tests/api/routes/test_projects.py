@@ -3,7 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.conftest import make_key
+from tests.api.conftest import make_key, statements
 
 LINE = b'{"question": "How many?", "sql": "SELECT 1"}\n'
 
@@ -66,3 +66,15 @@ def test_a_full_quota_is_a_429_that_no_sdk_waits_for(
     assert usage == {"queued_jobs": 1, "running_jobs": 0, "storage_bytes": len(LINE) * 2}
     operator.post(path, json={"quotas": {}})
     assert upload(client).status_code == 200
+
+
+def test_a_list_of_projects_asks_no_more_for_many_than_for_one(operator: TestClient) -> None:
+    def asked(limit: int) -> int:
+        with statements() as seen:
+            answer = operator.get("/v1/projects", params={"limit": limit})
+        assert len(answer.json()["data"]) == limit
+        return len(seen)
+
+    for number in range(5):
+        operator.post("/v1/projects", json={"name": f"team-{number}"})
+    assert asked(6) == asked(1)
