@@ -20,6 +20,10 @@ from core.redaction import redact
 from core.storage import StoredFile
 
 MAX_LOG_CHUNKS = 500
+MOST_LOG = 8 * 1024**2
+"""Characters of one answer; a job of many attempts has many times as many."""
+CUT = "[older lines are left out: these are the newest 8 MiB]\n"
+CHUNKS_AT_ONCE = 10
 ROWS_AT_ONCE = 100
 # What an attempt has saved, the next one need not do: those that bring nothing are counted anew.
 BROUGHT_SOMETHING = {"barren_attempts": 0, "retries": 0}
@@ -189,11 +193,21 @@ def done_rows(session: Session, job_id: str) -> Iterator[tuple[int, dict[str, An
 
 
 def job_log(session: Session, job_id: str, *, token: int | None = None) -> str:
-    """What the runners of a job printed, or one attempt's part."""
+    """What the runners of a job printed, or one attempt's part: the newest of it, where it is more
+    than MOST_LOG, under a line that says so."""
     query = select(LogChunk.text).where(LogChunk.job_id == job_id)
     if token is not None:
         query = query.where(LogChunk.token == token)
-    return "".join(session.scalars(query.order_by(LogChunk.token, LogChunk.seq)))
+    newest = query.order_by(LogChunk.token.desc(), LogChunk.seq.desc())
+    pieces, size = [], 0
+    with session.execute(newest, execution_options={"yield_per": CHUNKS_AT_ONCE}) as found:
+        for piece in found.scalars():
+            pieces.append(piece)
+            size += len(piece)
+            if size > MOST_LOG:
+                break
+    text = "".join(reversed(pieces))
+    return text if size <= MOST_LOG else CUT + text[-MOST_LOG:].partition("\n")[2]
 
 
 def attempts(session: Session, job_id: str) -> list[Attempt]:

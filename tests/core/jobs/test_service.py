@@ -274,6 +274,25 @@ def test_the_end_of_a_long_log_is_kept(database: Database, job_id: str) -> None:
     assert text.endswith(f"<{records.MAX_LOG_CHUNKS + 1}>")
 
 
+def test_of_logs_longer_than_an_answer_the_newest_is_shown(
+    database: Database, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = take(database, job_id)
+    for seq in range(30):
+        with database.transaction() as session:
+            records.write_report(session, claim, Report(log=f"line {seq}\n"), log_seq=seq)
+
+    def shown(most: int, **given: int) -> str:
+        monkeypatch.setattr(records, "MOST_LOG", most)
+        with database.reading() as session:
+            return records.job_log(session, job_id, **given)
+
+    whole = "".join(f"line {seq}\n" for seq in range(30))
+    assert shown(len(whole)) == whole
+    assert shown(20) == f"{records.CUT}line 28\nline 29\n"
+    assert shown(20, token=claim.token + 1) == ""
+
+
 def test_rows_with_nul_and_lone_surrogates_are_stored_on_both_databases(
     database: Database, job_id: str
 ) -> None:
