@@ -8,7 +8,7 @@ from collections.abc import Callable
 from core.db import get_database
 from core.jobs import claims
 from core.jobs.claims import Claim, LostClaim, Wishes
-from core.jobs.dispatch import spare_slots
+from core.jobs.dispatch import waits_for
 from core.jobs.types import job_type
 from core.logs import logged
 from core.settings import Settings
@@ -77,7 +77,7 @@ class Heart(threading.Thread):
             with database.reading() as session:
                 self.wishes = claims.wishes(session, self.claim)
                 if self._kind.yields:
-                    self.others_wait = spare_slots(session, self._kind.queue) < 0
+                    self.others_wait = waits_for(session, self._kind.queue, self.claim.project_id)
             return
         with database.transaction() as session:
             self.wishes = claims.renew(session, self.claim)

@@ -32,7 +32,7 @@ class Quotas(BaseModel):
     running_jobs: int | None = Field(None, ge=0, le=LARGEST)
     """Jobs that run at once; others wait in the queue."""
     storage_bytes: int | None = Field(None, ge=0, le=LARGEST)
-    """Files, parts of uploads and databases; an upload beyond is refused."""
+    """Files, parts of uploads and SQLite databases; an upload beyond is refused."""
 
 
 class Usage(BaseModel):
@@ -103,7 +103,10 @@ def _jobs(session: Session, project_ids: Sequence[str], status: JobStatus) -> Co
 
 def _stored(session: Session, project_ids: Sequence[str]) -> Counter[str]:
     files = select(File.project_id, func.sum(File.bytes)).where(File.deleted_at.is_(None))
-    databases = select(TargetDatabase.project_id, func.sum(TargetDatabase.bytes))
+    # What a PostgreSQL server holds is there and not here.
+    databases = select(TargetDatabase.project_id, func.sum(TargetDatabase.bytes)).where(
+        TargetDatabase.storage_key.is_not(None)
+    )
     parts = select(Upload.project_id, func.sum(UploadPart.bytes)).join(
         UploadPart, UploadPart.upload_id == Upload.id
     )

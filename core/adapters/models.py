@@ -34,7 +34,7 @@ class AdapterVersion(Base):
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
     job_id: Mapped[str] = mapped_column(unique=True)
     """Unique: however often a job is attempted, it brings one version."""
-    storage_key: Mapped[str]
+    storage_key: Mapped[str] = mapped_column(index=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
     settings: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]

@@ -15,7 +15,7 @@ class Artifact(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     path: Mapped[str]
     """Relative to the job's results: `adapter/adapter_model.safetensors`."""
-    storage_key: Mapped[str]
+    storage_key: Mapped[str] = mapped_column(index=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     created_at: Mapped[float] = mapped_column(default=db_now())

@@ -30,7 +30,7 @@ class MergedModel(Base):
     base_model: Mapped[str] = mapped_column(ForeignKey("base_models.name"))
     adapter_version_id: Mapped[str] = mapped_column(ForeignKey("adapter_versions.id"))
     job_id: Mapped[str] = mapped_column(unique=True)
-    storage_key: Mapped[str]
+    storage_key: Mapped[str] = mapped_column(index=True)
     precision: Mapped[str]
     parity: Mapped[dict[str, Any]]
     """How far the merged model is from the live adapter, as measured by the merge."""

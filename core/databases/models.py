@@ -16,7 +16,7 @@ class TargetDatabase(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
     name: Mapped[str]
     dialect: Mapped[str]
-    storage_key: Mapped[str | None]
+    storage_key: Mapped[str | None] = mapped_column(index=True)
     """The SQLite file; None for a database that is reached by a DSN."""
     dsn: Mapped[str | None] = mapped_column(Text)
     """With its password, so it is in no answer, log or event; a runner hears it by its pipe."""

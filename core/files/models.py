@@ -15,7 +15,7 @@ class File(Base):
     filename: Mapped[str]
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
-    storage_key: Mapped[str]
+    storage_key: Mapped[str] = mapped_column(index=True)
     created_at: Mapped[float] = mapped_column(default=db_now())
     expires_at: Mapped[float | None]
     """The keeper deletes the bytes after this moment."""

@@ -4,9 +4,11 @@ So the order is the database's and the broker never holds a backlog. Knows no jo
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, case, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core import queue
@@ -22,6 +24,26 @@ log = logging.getLogger(__name__)
 
 # Made once: an alias of so wide a table takes longer than the query that it is for.
 _BEFORE, _AWAITED = aliased(Job), aliased(Job)
+_OWN_ORDER = (Job.priority.desc(), Job.id)
+"""In which a project's jobs follow each other."""
+
+
+@dataclass
+class Bound:
+    """What a project's bound of running jobs does to a queue: so many more may run (`left`), and
+    these wait, in their order."""
+
+    left: int
+    waiting: list[str] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        """One more that is queued would wait for others of the project."""
+        return len(self.waiting) >= self.left
+
+    def holds(self, job_id: str) -> bool:
+        """It waits for others of its project, whatever is free."""
+        return job_id in self.waiting[max(0, self.left) :]
 
 
 @dataclass(frozen=True)
@@ -54,8 +76,32 @@ def spare_slots(session: Session, name: str) -> int:
     """Slots of a queue that are left when every job that may run has one; below zero, so many jobs
     wait in vain."""
     free = live_slots(session).get(name, 0) - _occupied(session, name)
-    ready = session.scalar(select(func.count()).select_from(_fair_order(name, {}).subquery()))
-    return free - (ready or 0)
+    order = _fair_order(name, _left_to_run(session))
+    return free - (session.scalar(select(func.count()).select_from(order.subquery())) or 0)
+
+
+def waits_for(session: Session, name: str, project_id: str) -> bool:
+    """Would a queued job run if one of the project on this queue made room? It has no slot, or is
+    of the same project, which has as many running as it may."""
+    if spare_slots(session, name) < 0:
+        return True
+    bound = bounds(session, name).get(project_id)
+    return bound is not None and bound.left == 0 and bool(bound.waiting)
+
+
+def bounds(session: Session, name: str, *, going: Iterable[str] = ()) -> dict[str, Bound]:
+    """By project whose running jobs are bounded: what that does to a queue, once a job of each
+    project in `going` has made room."""
+    found = {project: Bound(left) for project, left in _left_to_run(session).items()}
+    for project_id in going:
+        if project_id in found:
+            found[project_id].left += 1
+    if found:
+        own = Job.project_id.in_(found)
+        waiting = _ready(name, Job.project_id, Job.id).where(own)
+        for project_id, job_id in session.execute(waiting.order_by(*_OWN_ORDER)):
+            found[project_id].waiting.append(job_id)
+    return found
 
 
 def _waited_for(session: Session) -> list[str]:
@@ -101,11 +147,12 @@ def _occupied(session: Session, name: str) -> int:
 
 
 def places(session: Session, name: str) -> dict[str, int]:
-    """Place in the line, from 1, of every job that may run; those that were rung for come first."""
+    """Place in the line, from 1, of every job that may run; those that were rung for come first.
+    What waits for others of its project, by its quota, has none."""
     rung = select(Job.id).where(Job.queue == name, Job.status == JobStatus.QUEUED, _rung_lately())
     line = [
         *session.scalars(rung.order_by(Job.rung_at, Job.id)),
-        *session.scalars(_fair_order(name, {})),
+        *session.scalars(_fair_order(name, _left_to_run(session))),
     ]
     return {job_id: place for place, job_id in enumerate(line, start=1)}
 
@@ -129,6 +176,21 @@ def _rung_lately() -> ColumnElement[bool]:
     return func.coalesce(Job.rung_at, 0) > db_now() - get_settings().ring_again_seconds
 
 
+def _ready(name: str, *columns: Any) -> Select[Any]:
+    """Jobs that may run and were not rung for, whatever their projects' bounds are."""
+    return (
+        select(*columns)
+        .outerjoin(_AWAITED, _AWAITED.id == Job.depends_on)
+        .where(
+            Job.queue == name,
+            Job.status == JobStatus.QUEUED,
+            ~_rung_lately(),
+            func.coalesce(Job.run_after, 0) <= db_now(),
+            or_(Job.depends_on.is_(None), _AWAITED.status == JobStatus.SUCCEEDED),
+        )
+    )
+
+
 def _fair_order(name: str, left: dict[str, int]):
     """Ids of jobs that may run, projects in turn: the k-th of one before the k+1-th of another.
 
@@ -141,22 +203,11 @@ def _fair_order(name: str, left: dict[str, int]):
         .group_by(_BEFORE.project_id)
         .subquery()
     )
-    place = func.row_number().over(
-        partition_by=Job.project_id, order_by=(Job.priority.desc(), Job.id)
-    )
+    place = func.row_number().over(partition_by=Job.project_id, order_by=_OWN_ORDER)
     turn = place + func.coalesce(running.c.jobs, 0)
+    columns = (Job.id, Job.priority, Job.project_id, place.label("place"), turn.label("turn"))
     ready = (
-        select(Job.id, Job.priority, Job.project_id, place.label("place"), turn.label("turn"))
-        .outerjoin(running, running.c.project_id == Job.project_id)
-        .outerjoin(_AWAITED, _AWAITED.id == Job.depends_on)
-        .where(
-            Job.queue == name,
-            Job.status == JobStatus.QUEUED,
-            ~_rung_lately(),
-            func.coalesce(Job.run_after, 0) <= db_now(),
-            or_(Job.depends_on.is_(None), _AWAITED.status == JobStatus.SUCCEEDED),
-        )
-        .subquery()
+        _ready(name, *columns).outerjoin(running, running.c.project_id == Job.project_id).subquery()
     )
     order = select(ready.c.id).order_by(ready.c.turn, ready.c.priority.desc(), ready.c.id)
     if left:

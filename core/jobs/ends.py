@@ -70,21 +70,24 @@ def paused(
     outcome: str = "paused",
     message: str = "",
     klass: str | None = None,
+    **values: Any,
 ) -> Job:
     """The runner has stopped because the user wished to pause: held until they resume it."""
     if _held(session, held).cancel_requested_at is not None:
         return cancelled(session, held)
     message = f"{message} The job is paused.".strip()
-    return _leave(
-        session, held, JobStatus.PAUSED, outcome, message, klass=klass, pause_requested_at=None
-    )
+    values |= {"pause_requested_at": None}
+    return _leave(session, held, JobStatus.PAUSED, outcome, message, klass=klass, **values)
 
 
 def yielded(session: Session, held: Claim) -> Job:
     """The runner has stopped because other jobs wait for its slot. Queued at once, it would get it
-    again before them, by its age: it is held until somebody needs it."""
+    again before them, by its age: it is held until somebody needs it, or if its user wished a pause
+    in this moment, until they resume it."""
+    if _held(session, held).pause_requested_at is not None:
+        return paused(session, held)
     message = "It has made room for jobs that wait."
-    return paused(session, held, outcome=YIELDED, message=message)
+    return paused(session, held, outcome=YIELDED, message=message, yielded=True)
 
 
 def requeue(session: Session, held: Claim, *, outcome: str, message: str) -> Job:

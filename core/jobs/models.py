@@ -2,10 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db import Base, db_now
+
+UNFINISHED_BATCH = {
+    "sqlite": "surface = 'batch' AND json_extract(request, '$.finalized_at') IS NULL",
+    "postgresql": "surface = 'batch' AND (request ->> 'finalized_at') IS NULL",
+}
+"""A batch without its files, as each database finds one by an index: in these very words."""
 
 
 class Job(Base):
@@ -13,6 +19,13 @@ class Job(Base):
     __table_args__ = (
         Index("ix_jobs_status_queue", "status", "queue"),
         Index("ix_jobs_project_status", "project_id", "status"),
+        Index(
+            "ix_jobs_unfinished_batches",
+            "surface",
+            "status",
+            sqlite_where=text(UNFINISHED_BATCH["sqlite"]),
+            postgresql_where=text(UNFINISHED_BATCH["postgresql"]),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -53,6 +66,8 @@ class Job(Base):
     """When the broker was last told; a job that is not claimed soon after is rung again."""
     cancel_requested_at: Mapped[float | None]
     pause_requested_at: Mapped[float | None]
+    yielded: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """It is paused because it has made room, and not by its user: who asks for it resumes it."""
 
     progress: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
@@ -95,12 +110,13 @@ class Attempt(Base):
     """One claim of a job."""
 
     __tablename__ = "attempts"
+    __table_args__ = (Index("ix_attempts_outcome_finished_at", "outcome", "finished_at"),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     token: Mapped[int] = mapped_column(primary_key=True)
     worker_id: Mapped[str]
     outcome: Mapped[str | None]
-    """succeeded, failed, cancelled, paused, drained or lost; None while it runs."""
+    """succeeded, failed, cancelled, paused, yielded, drained or lost; None while it runs."""
     failure: Mapped[str | None]
     """The class of a failed one; of a lost one `lease` if its worker fell silent, else why."""
     message: Mapped[str | None] = mapped_column(Text)
@@ -121,7 +137,7 @@ class Checkpoint(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     token: Mapped[int]
     step: Mapped[int]
-    storage_key: Mapped[str]
+    storage_key: Mapped[str] = mapped_column(index=True)
     manifest: Mapped[list[Any]]
     """path, bytes and sha256 of each file: what resume verifies before it uses one."""
     metrics: Mapped[dict[str, Any]]

@@ -38,6 +38,7 @@ from core.settings import get_settings
 
 __all__ = [
     "add_event",
+    "bring_back",
     "cancelled",
     "claim",
     "expire",
@@ -180,8 +181,13 @@ def _end_unclaimed(session: Session, job: Job, message: str) -> Job | None:
 
 
 def request_pause(session: Session, project_id: str, job_id: str) -> Job:
-    """A queued job is held at once; a running one is asked to save its state and stop."""
+    """A queued job is held at once; a running one is asked to save its state and stop; one that has
+    made room is not brought back by itself any more."""
     job = _locked(session, project_id, job_id)
+    if job.yielded:
+        job.yielded = False
+        add_event(session, job.id, "The job stays paused until it is resumed.")
+        return job
     if job.status == JobStatus.RUNNING:
         message = "A pause was requested; the worker is saving and stopping."
         return _wish(session, job, "pause_requested_at", message)
@@ -195,8 +201,17 @@ def request_pause(session: Session, project_id: str, job_id: str) -> Job:
 
 
 def resume(session: Session, project_id: str, job_id: str) -> Job:
-    """Queue a paused job again; it goes on from its last checkpoint or finished row."""
-    job = _locked(session, project_id, job_id)
+    """Queue a paused job again, as its user wishes: it needs a place in the queue as a new one."""
+    job = get(session, project_id, job_id)
+    if job.status == JobStatus.PAUSED:  # locked before the job's row, as by a submit
+        require_place_in_queue(session, project_id)
+    return bring_back(session, job)
+
+
+def bring_back(session: Session, job: Job) -> Job:
+    """Queue a paused job again, however many wait; it goes on from its last checkpoint or finished
+    row."""
+    job = _locked(session, job.project_id, job.id)
     queued = transition(
         session,
         job.id,

@@ -24,6 +24,8 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 }
 
 FINAL = frozenset(status for status, after in TRANSITIONS.items() if not after)
+LIVE = frozenset(JobStatus) - FINAL
+"""Asked for by these, and not by what is not final: no index finds what is not in it."""
 
 
 def sources(target: JobStatus) -> frozenset[JobStatus]:

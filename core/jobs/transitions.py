@@ -29,6 +29,7 @@ def transition(
     **values: Any,
 ) -> Job | None:
     """Write a status, if the table of transitions and the held token allow it, and its event."""
+    values = {"yielded": False} | values
     allowed = [Job.id == job_id, Job.status.in_(sources(to))]
     if only_if is not None:
         allowed.append(only_if)

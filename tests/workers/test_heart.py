@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from core.accounts.models import Project
 from core.accounts.service import ensure_project
 from core.db import db_now, get_database
 from core.jobs import service
 from core.settings import get_settings
-from tests.core.jobs.jobs import add_job
+from tests.core.jobs.jobs import add_job, add_worker
 from tests.core.jobs.lives import put, read
 from tests.workers.test_supervisor import settled
 from workers.heart import Heart
@@ -82,3 +83,24 @@ def test_a_database_that_does_not_answer_costs_the_claim_before_the_lease_is_ove
     (tmp_path / "tuneyard.db").rename(tmp_path / "away.db")  # SQLite would begin an empty one
     wait(lambda: heart.lost)
     assert "could not be renewed" in heart.lost
+
+
+def test_a_server_hears_that_a_job_of_its_project_waits_for_its_end(tmp_path: Path) -> None:
+    with settled(tmp_path):
+        with get_database().transaction() as session:
+            project = ensure_project(session, "default").id
+            session.get_one(Project, project).quotas = {"running_jobs": 1}
+            add_worker(session, "gpu0@a", slots=3)
+            server = add_job(session, project, type="serve").id
+        with get_database().transaction() as session:
+            held = service.claim(session, server, "gpu0@a")
+        heart = Heart(held, get_settings(), lambda: None)
+        heart.start()
+        try:
+            wait(lambda: heart.wishes is not None)
+            assert not heart.others_wait
+            with get_database().transaction() as session:
+                add_job(session, project, type="train")
+            wait(lambda: heart.others_wait)
+        finally:
+            heart.end()

@@ -10,10 +10,12 @@ from core import queue
 from core.accounts.models import Project
 from core.accounts.quotas import Usage, require_place_in_queue, require_storage, usage_of
 from core.accounts.service import ensure_project
+from core.databases.models import TargetDatabase
 from core.db import Database
 from core.errors import QuotaExceeded
 from core.files.models import File
-from core.jobs.dispatch import dispatch
+from core.jobs import service
+from core.jobs.dispatch import dispatch, places, spare_slots
 from core.jobs.models import Job
 from tests.core.jobs.jobs import add_job, add_worker
 
@@ -105,3 +107,54 @@ def test_no_more_of_a_project_is_rung_for_than_may_run(
         session.delete(session.get_one(Job, running.id))
     dispatch()
     assert rung[4:] == [ours[1]]
+
+
+def test_what_a_quota_holds_up_takes_no_slot_and_has_no_place(
+    database: Database, project_id: str
+) -> None:
+    allow(database, project_id, running_jobs=2)
+    with database.transaction() as session:
+        add_worker(session, "gpu0@a", slots=3)
+        add_job(session, project_id, status="running")
+        first, _ = (add_job(session, project_id).id for _ in range(2))
+    with database.reading() as session:
+        assert spare_slots(session, "gpu") == 1
+        assert places(session, "gpu") == {first: 1}
+
+
+def test_what_lies_on_a_server_is_not_stored_here(database: Database, project_id: str) -> None:
+    allow(database, project_id, storage_bytes=100)
+    row = {"project_id": project_id, "schema": {}}
+    with database.transaction() as session:
+        file = {"dialect": "sqlite", "storage_key": "k", "bytes": 10}
+        session.add(TargetDatabase(id="db_1", name="file", **file, **row))
+        far = {"dialect": "postgres", "dsn": "postgresql://r:s@db/shop", "bytes": 10**12}
+        session.add(TargetDatabase(id="db_2", name="server", **far, **row))
+        session.flush()
+        assert usage_of(session, project_id).storage_bytes == 10
+        require_storage(session, project_id, 90)
+
+
+def test_a_paused_job_that_is_resumed_needs_a_place_in_the_queue(
+    database: Database, project_id: str
+) -> None:
+    allow(database, project_id, queued_jobs=1)
+    with database.transaction() as session:
+        held = add_job(session, project_id).id
+        service.request_pause(session, project_id, held)
+        queued = add_job(session, project_id).id
+    with pytest.raises(QuotaExceeded), database.transaction() as session:
+        service.resume(session, project_id, held)
+    with database.transaction() as session:
+        service.request_cancel(session, project_id, queued)
+    with database.transaction() as session:
+        assert service.resume(session, project_id, held).status == "queued"
+
+
+def test_what_the_platform_itself_brings_back_needs_no_place(
+    database: Database, project_id: str
+) -> None:
+    allow(database, project_id, queued_jobs=0)
+    with database.transaction() as session:
+        held = add_job(session, project_id, status="paused")
+        assert service.bring_back(session, held).status == "queued"

@@ -5,18 +5,20 @@ import pytest
 from sqlalchemy import select
 
 from core import queue
+from core.accounts.models import Project
 from core.accounts.service import ensure_project
 from core.adapters.service import resolve_model
 from core.basemodels.service import record_base
 from core.db import Database
-from core.errors import InvalidInput, Unavailable
+from core.errors import InvalidInput, Unavailable, WrongState
 from core.jobs import service
-from core.jobs.dispatch import dispatch, spare_slots
+from core.jobs.dispatch import dispatch, spare_slots, waits_for
 from core.jobs.models import Attempt, Job
 from core.jobs.types.serve import ServeParams
 from core.serving.places import Place, place_of
 from core.serving.servers import ensure_server
 from tests.core.jobs.jobs import add_job, add_worker
+from tests.core.jobs.lives import read
 
 BASE = {"name": "lab/tiny", "parameters": 1, "architecture": "L", "context_length": 8}
 OTHER = BASE | {"name": "lab/other"}
@@ -62,6 +64,25 @@ def give_up(database: Database, claim: service.Claim) -> None:
     """It makes room."""
     with database.transaction() as session:
         assert service.yielded(session, claim).status == "paused"
+
+
+def pause(database: Database, project_id: str, job_id: str) -> None:
+    with database.transaction() as session:
+        service.request_pause(session, project_id, job_id)
+
+
+def bounded(database: Database, *, running_jobs: int, trainings: int = 0) -> str:
+    """Another project, which may run so many jobs at once, and runs so many trainings."""
+    with database.transaction() as session:
+        other = ensure_project(session, "bounded").id
+        session.get_one(Project, other).quotas = {"running_jobs": running_jobs}
+        for _ in range(trainings):
+            add_job(session, other, type="train", status="running")
+        return other
+
+
+def owners(database: Database) -> list[tuple[str, str]]:
+    return [(job.project_id, job.status) for job in servers(database)]
 
 
 def test_one_is_started_where_a_device_is_free_and_only_one(database, project_id):
@@ -157,6 +178,42 @@ def test_one_that_its_user_has_paused_stays_so(database, project_id):
     assert [job.status for job in servers(database)] == ["paused", "queued"]
 
 
+def test_one_that_was_brought_back_and_is_paused_by_its_user_stays_so(database, project_id):
+    workers(database, 1)
+    server = submit(database, project_id)
+    give_up(database, run(database, server))
+    ensure(database, project_id)
+    assert read(database, server).status == "queued"
+    pause(database, project_id, server)
+    ensure(database, project_id)
+    assert [job.status for job in servers(database)] == ["paused", "queued"]
+
+
+def test_one_that_has_yielded_can_be_paused_once_and_resumed_by_its_user(database, project_id):
+    workers(database, 1)
+    server = submit(database, project_id)
+    give_up(database, run(database, server))
+    pause(database, project_id, server)
+    with pytest.raises(WrongState):
+        pause(database, project_id, server)
+    ensure(database, project_id)
+    assert [job.status for job in servers(database)] == ["paused", "queued"]
+    with database.transaction() as session:
+        assert service.resume(session, project_id, server).status == "queued"
+
+
+def test_a_user_s_pause_beats_a_yield(database, project_id):
+    workers(database, 1)
+    claim = run(database, submit(database, project_id))
+    pause(database, project_id, claim.job_id)
+    give_up(database, claim)
+    ensure(database, project_id)
+    assert [job.status for job in servers(database)] == ["paused", "queued"]
+    with database.reading() as session:
+        [attempt] = session.scalars(select(Attempt))
+        assert attempt.outcome == "paused"
+
+
 def test_a_user_s_cancel_beats_a_yield(database, project_id):
     workers(database, 1)
     claim = run(database, submit(database, project_id))
@@ -202,3 +259,75 @@ def test_spare_slots_count_what_runs_what_is_rung_and_what_waits(database, proje
     dispatch()
     run(database, ids[0])
     assert spare() == -1
+
+
+def test_a_job_that_its_quota_holds_up_keeps_no_device_from_a_server(database, project_id):
+    workers(database, 2)
+    other = bounded(database, running_jobs=1, trainings=1)
+    with database.transaction() as session:
+        add_job(session, other, type="train")
+    ensure(database, project_id)
+    assert owners(database) == [(project_id, "queued")]
+
+
+def test_a_project_that_may_run_no_more_is_told_so_and_nothing_is_started(database, project_id):
+    workers(database, 2)
+    other = bounded(database, running_jobs=1, trainings=1)
+    with pytest.raises(Unavailable, match="as many jobs running") as refused:
+        ensure(database, other)
+    assert refused.value.code == "no_server"
+    assert servers(database) == []
+
+
+def test_a_project_whose_own_jobs_come_first_is_told_so_each_time(database, project_id):
+    workers(database, 2)
+    other = bounded(database, running_jobs=1)
+    with database.transaction() as session:
+        add_job(session, other, type="train")
+        add_job(session, other, type="train")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="before it"):
+            ensure(database, other)
+    assert servers(database) == []
+
+
+@pytest.mark.parametrize("left", ["queued", "yielded"])
+def test_a_server_that_another_s_quota_holds_up_is_not_waited_for(database, project_id, left):
+    workers(database, 2)
+    other = bounded(database, running_jobs=1)
+    if left == "yielded":
+        give_up(database, run(database, submit(database, other)))
+    bounded(database, running_jobs=1, trainings=1)
+    if left == "queued":
+        submit(database, other)
+    ensure(database, project_id)
+    ensure(database, project_id)
+    was = "queued" if left == "queued" else "paused"
+    assert owners(database) == [(other, was), (project_id, "queued")]
+
+
+def test_a_server_of_a_bounded_project_is_waited_for_while_it_may_run(database, project_id):
+    workers(database, 1)
+    other = bounded(database, running_jobs=1)
+    submit(database, other)
+    ensure(database, project_id)
+    dispatch()
+    ensure(database, project_id)
+    assert owners(database) == [(other, "queued")], "also when it is rung for"
+
+
+def test_a_project_s_own_server_makes_room_for_what_its_quota_holds_up(database, project_id):
+    workers(database, 3)
+    other = bounded(database, running_jobs=1)
+    run(database, submit(database, other, model="lab/other"))
+
+    def waits(project: str) -> bool:
+        with database.reading() as session:
+            return waits_for(session, "gpu", project)
+
+    assert not waits(other)
+    ensure(database, other)
+    ensure(database, other)
+    assert owners(database) == [(other, "running"), (other, "queued")]
+    assert waits(other)
+    assert not waits(project_id), "its going would be of no use"
