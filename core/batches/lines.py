@@ -14,6 +14,7 @@ from core.chat.request import ChatRequest
 from core.chat.sql import SqlRequest
 from core.datasets.jsonfiles import JsonLines
 from core.datasets.problems import shown
+from core.settings import get_settings
 
 Endpoint = Literal["/v1/chat/completions", "/v1/sql"]
 BODIES: dict[str, type[ChatRequest] | type[SqlRequest]] = {
@@ -54,7 +55,7 @@ class BadLine(Exception):
 
 def read_lines(path: Path, endpoint: Endpoint) -> Iterator[Line]:
     """Every line that is not blank, one at a time."""
-    with JsonLines(path) as rows:
+    with _rows_of(path) as rows:
         for place, row in enumerate(rows):
             if row.value is None:
                 error = LineError("invalid_json_line", row.problem.message)
@@ -70,9 +71,14 @@ def read_lines(path: Path, endpoint: Endpoint) -> Iterator[Line]:
 
 def read_names(path: Path) -> Iterator[tuple[int, str | None]]:
     """Row and `custom_id` of every line, without a look at what it asks."""
-    with JsonLines(path) as rows:
+    with _rows_of(path) as rows:
         for place, row in enumerate(rows):
             yield place, _name_of(row.value or {})
+
+
+def _rows_of(path: Path) -> JsonLines:
+    """With lines as long as an upload may have them."""
+    return JsonLines(path, max_row_bytes=get_settings().max_line_bytes)
 
 
 def _name_of(value: Mapping[str, Any]) -> str | None:

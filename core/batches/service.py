@@ -95,7 +95,8 @@ def create(session: Session, project_id: str, order: Order, verdict: Verdict) ->
     """Queue the batch; or record it as failed, with what is wrong with its file."""
     if not verdict.error_count:
         try:
-            return _submit(session, project_id, order, verdict)
+            with session.begin_nested():  # nothing is left of a batch that was refused half-way
+                return _submit(session, project_id, order, verdict)
         except (InvalidInput, NotFound) as error:
             verdict.add(_of_refusal(error), verdict.first_line)
     message = f"{verdict.error_count} errors in {verdict.total} lines; `errors` names the lines."

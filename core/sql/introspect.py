@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 from core.errors import InvalidInput
+from core.settings import get_settings
 from core.sql.comments import comments_of
 from core.sql.execute import Limits, Outcome, SqlRunner
 from core.sql.samples import LOOKED_AT, PATIENCE, SAMPLED_ROWS, chosen
 from core.sql.schema import Column, ForeignKey, Schema, Table
 
-MAX_FILE_BYTES = 4 << 30
 MAX_TABLES, MAX_COLUMNS = 500, 5000  # beyond these no prompt holds the schema
 _MAGIC = b"SQLite format 3\x00"
 _PRAGMAS = ("quick_check", "table_list", "table_xinfo", "foreign_key_list")
@@ -43,9 +43,9 @@ def _check_file(path: Path) -> None:
     size = path.stat().st_size if path.is_file() else 0
     if size == 0:
         raise InvalidInput("the database file is empty or missing", param="database")
-    if size > MAX_FILE_BYTES:
+    if size > (most := get_settings().max_database_bytes):
         raise InvalidInput(
-            f"the database has {size} bytes; at most {MAX_FILE_BYTES} are taken", param="database"
+            f"the database has {size} bytes; at most {most} are taken", param="database"
         )
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:

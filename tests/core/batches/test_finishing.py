@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
+from sqlalchemy import select
 
 from core.batches import finishing, output, service
 from core.batches.finishing import FinishedAlready, finish, finish_batches
@@ -18,12 +19,14 @@ from core.files import service as files
 from core.files.models import File
 from core.jobs import records
 from core.jobs import service as jobs
-from core.jobs.models import ResultRow
+from core.jobs.models import Job, ResultRow
 from core.jobs.sweep import sweep
+from core.jobs.types import models
 from core.jobs.types.base import Outcome
 from core.storage import get_storage
 from tests.core.batches.batches import answer, job_of, lines_of, make_batch, outputs, upload
 from tests.core.jobs.lives import put, take
+from tests.core.plans import plans
 
 NAMES = ["a", "b", "客", "d", "e"]
 
@@ -267,6 +270,35 @@ def test_what_is_wrong_with_the_model_is_the_batchs_error_and_no_job_waits(
         "total": 1,
     }
     assert finish_batches() == 0, "there is nothing to make files of"
+
+
+def test_a_model_that_goes_in_the_very_moment_leaves_one_batch_that_failed(
+    database: Database, project_id: str, file_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise InvalidInput("It was deleted.", param="model", code="model_not_found")
+
+    monkeypatch.setattr(models, "hold_model", gone)
+    batch_id = make_batch(database, project_id, file_id)
+    with database.reading() as session:
+        [job] = session.scalars(select(Job))
+    assert (job.id, job.status) == (batch_id, "failed")
+    assert job.request["errors"]["data"][0]["code"] == "model_not_found"
+
+
+def test_batches_without_files_are_found_among_all_that_have_them(
+    database: Database, batch_id: str
+) -> None:
+    claim = take(database, batch_id)
+    succeed(database, claim)
+    with database.reading() as session:
+        waiting = finishing._unfinished(session)
+        assert session.scalars(waiting).all() == [batch_id]
+        [found] = plans(session, lambda session: session.scalars(waiting))
+    assert "ix_jobs_unfinished_batches" in found
+    assert finish_batches() == 1
+    with database.reading() as session:
+        assert session.scalars(waiting).all() == []
 
 
 @pytest.mark.parametrize("window", ["24h", "1h", "30m", "168h"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core.batches.lines import Line, read_lines, read_names
+from core.settings import get_settings
 
 CHAT = "/v1/chat/completions"
 SQL = "/v1/sql"
@@ -96,3 +97,13 @@ def test_a_bad_line_keeps_its_name_if_it_has_one(tmp_path: Path) -> None:
 def test_names_are_read_without_a_look_at_what_is_asked(tmp_path: Path) -> None:
     read(tmp_path, line("a"), "broken", line("c", body={}))
     assert list(read_names(tmp_path / "batch.jsonl")) == [(0, "a"), (1, None), (2, "c")]
+
+
+def test_a_line_may_be_as_long_as_the_operator_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [line("a"), line("b", body=BODY | {"user": "x" * 2_000_000}), line("c")]
+    assert [one.error is None for one in read(tmp_path, *lines)] == [True, False, True]
+    monkeypatch.setattr(get_settings(), "max_line_bytes", 3_000_000)
+    assert [one.error for one in read(tmp_path, *lines)] == [None] * 3
+    assert [name for _, name in read_names(tmp_path / "batch.jsonl")] == ["a", "b", "c"]

@@ -9,6 +9,7 @@ from core.jobs.models import Attempt
 from core.jobs.occupancy import queues, speed_by_worker, work_by_worker
 from tests.core.jobs.jobs import add_job, add_worker
 from tests.core.jobs.lives import put, take
+from tests.core.plans import plans
 
 
 def test_a_queue_counts_what_waits_runs_and_is_free(database: Database, project_id: str) -> None:
@@ -72,3 +73,12 @@ def test_a_workers_speed_is_that_of_its_last_finished_job_of_a_type(
         assert speed_by_worker(session) == {
             "gpu0@a": {"train_tokens_per_second": 300.0, "evaluate_requests_per_second": 4.5}
         }
+
+
+def test_speeds_are_read_from_the_newest_attempts_and_not_sorted_out_of_all(
+    database: Database,
+) -> None:
+    with database.reading() as session:
+        [found] = plans(session, speed_by_worker)
+    assert "ix_attempts_outcome_finished_at" in found
+    assert "ORDER BY" not in found and "Sort" not in found

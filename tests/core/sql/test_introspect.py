@@ -4,6 +4,7 @@ import time
 import pytest
 
 from core.errors import InvalidInput
+from core.settings import get_settings
 from core.sql import introspect
 from core.sql.introspect import introspect_sqlite
 from core.sql.schema import ForeignKey, Schema
@@ -137,7 +138,7 @@ def test_too_large_a_file_and_too_many_tables_are_refused(tmp_path, shop, monkey
     monkeypatch.setattr(introspect, "MAX_TABLES", 4)
     with pytest.raises(InvalidInput, match="5 tables; at most 4"):
         introspect_sqlite(shop)
-    monkeypatch.setattr(introspect, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(get_settings(), "max_database_bytes", 1000)
     with pytest.raises(InvalidInput, match="at most 1000"):
         introspect_sqlite(shop)
 
