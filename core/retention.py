@@ -202,10 +202,13 @@ def _drop_checkpoints(session: Session, settings: Settings) -> int:
         select(Checkpoint)
         .join(Job, Job.id == Checkpoint.job_id)
         .where(Job.status.in_(FINAL), Job.finished_at < before)
+        .order_by(Checkpoint.job_id, Checkpoint.step)
         .limit(MOST_CHECKPOINTS)
+        .with_for_update(of=Checkpoint)
     )
-    asked = asked_checkpoints(session)
-    ids = [one.id for one in session.scalars(old) if (one.job_id, one.step) not in asked]
+    locked = session.scalars(old).all()
+    asked = asked_checkpoints(session)  # behind the lock: who holds one has submitted its job
+    ids = [one.id for one in locked if (one.job_id, one.step) not in asked]
     session.execute(delete(Checkpoint).where(Checkpoint.id.in_(ids)))
     return len(ids)
 

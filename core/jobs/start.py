@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core.adapters.names import hold_model
 from core.adapters.service import find_version
 from core.datasets import service as datasets
 from core.errors import InvalidInput, NotFound
@@ -73,6 +74,7 @@ def _require_same_base(session: Session, project_id: str, params: Params) -> Non
             f"The adapter '{address}' sits on the base model '{version.base_model}', this training "
             f"is on '{params['model']}'. Train on the same base."
         )
+    hold_model(session, project_id, version.address)
 
 
 def _refusal(message: str) -> InvalidInput:

@@ -10,21 +10,30 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from core import retention
 from core.accounts.service import ensure_project
 from core.adapters.service import add_version
 from core.artifacts.models import Artifact
 from core.basemodels.service import record_base
 from core.databases.models import TargetDatabase
 from core.datasets.models import Dataset
-from core.db import db_now, get_database
+from core.db import Base, db_now, get_database
 from core.files.models import File
 from core.fleet import service as fleet
 from core.idempotency import service as idempotency
 from core.idempotency.models import IdempotencyKey
 from core.jobs.models import Checkpoint, Job
 from core.jobs.status import JobStatus
-from core.retention import DAY, MOST_FILES, retain, retain_in_background, tidy_machine
-from core.settings import Settings
+from core.jobs.uses import asked_checkpoints
+from core.retention import (
+    DAY,
+    MOST_FILES,
+    _drop_checkpoints,
+    retain,
+    retain_in_background,
+    tidy_machine,
+)
+from core.settings import Settings, get_settings
 from core.storage import Found, Storage, get_storage
 from core.uploads.models import Upload, UploadPart
 from tests.platform import environment, migrate
@@ -384,3 +393,42 @@ def test_a_checkpoint_that_a_job_asks_stays(place: Place) -> None:
     assert retain().checkpoints == 1
     retain()
     assert place.lying() == place.stays
+
+
+def test_a_checkpoint_stays_whose_job_is_submitted_in_this_moment(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = place.job("job_old", JobStatus.SUCCEEDED, ended_days=31)
+    place.checkpoint("job_old", f"{home}/attempt-1/checkpoints/step-1")
+    place.job("job_asks", JobStatus.PAUSED)
+    looked = threading.Event()
+
+    def note(session):
+        found = asked_checkpoints(session)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(retention, "asked_checkpoints", note)
+    dropped: list[int] = []
+
+    def drop() -> None:
+        with get_database().transaction() as session:
+            dropped.append(_drop_checkpoints(session, get_settings()))
+
+    dropping = threading.Thread(target=drop)
+    with get_database().transaction() as session:
+        session.get_one(Checkpoint, "ckpt_job_old_1", with_for_update={"read": True})
+        dropping.start()
+        looked.wait(1)
+        model = {"model": "ft:tiny:default:sql:job_old:ckpt-step-1"}
+        session.execute(update(Job).where(Job.id == "job_asks").values(params=model))
+    dropping.join(30)
+    assert dropped == [0]
+
+
+def test_every_row_that_points_to_a_file_is_found_by_an_index() -> None:
+    """For each file that lies about, each of these tables is asked."""
+    pointing = [one for one in Base.metadata.tables.values() if "storage_key" in one.c]
+    assert len(pointing) >= 8
+    for table in pointing:
+        assert any([*index.columns][0] is table.c.storage_key for index in table.indexes), table

@@ -2,14 +2,17 @@
 
 from typing import Literal
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.adapters.names import hold_model
 from core.adapters.service import get_version
 from core.basemodels.models import BaseModel, MergedModel
 from core.basemodels.service import require_free_name
-from core.errors import JobFailure
+from core.errors import InvalidInput, JobFailure
 from core.ids import new_id
 from core.jobs.models import Job
+from core.jobs.status import LIVE
 from core.jobs.types.base import Brief, Input, JobType, Outcome, Params
 from core.jobs.types.models import require_fit
 from core.names import require_name
@@ -31,11 +34,29 @@ def check(session: Session, project_id: str, params: MergeParams) -> str | None:
     name = merged_name(params.model_dump())
     require_name(name, param="name")
     require_free_name(session, project_id, name)
+    _require_none_coming(session, project_id, name)
+    hold_model(session, project_id, version.address)
     base = session.get_one(BaseModel, version.base_model)
     # Base with live adapter and merged copy, both fp32, are in memory for the parity check.
     twice = base.parameters * 4
     require_fit(session, base.parameters, quantization="none", precision="fp32", extra_bytes=twice)
     return None
+
+
+def _require_none_coming(session: Session, project_id: str, name: str) -> None:
+    """No other merge is about to take the name, which whoever asks has locked by now."""
+    merges = session.execute(
+        select(Job.id, Job.params).where(
+            Job.project_id == project_id, Job.type == MERGE.name, Job.status.in_(LIVE)
+        )
+    )
+    for job_id, params in merges:
+        if merged_name(params) == name:
+            raise InvalidInput(
+                f"Job '{job_id}' is about to make a model named '{name}'; choose another name.",
+                param="name",
+                code="name_taken",
+            )
 
 
 def brief(session: Session, job: Job) -> Brief:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from core.adapters.names import hold_model
 from core.adapters.service import ModelTarget, resolve_model
 from core.errors import InvalidInput
 from core.jobs.models import Job
@@ -34,7 +35,7 @@ def address_of(target: ModelTarget) -> str:
 
 
 def check(session: Session, project_id: str, params: ServeParams) -> str | None:
-    target = resolve_model(session, project_id, params.model)
+    target = hold_model(session, project_id, params.model)
     if "adapter" in model_inputs(target):
         raise InvalidInput(
             f"A server loads adapters when they are asked for; serve their base model, "

@@ -1,5 +1,7 @@
 """Models go for good, unless somebody needs them; then the refusal says who."""
 
+from concurrent.futures import ThreadPoolExecutor, wait
+
 import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -8,10 +10,13 @@ from core.adapters.deletion import delete_model
 from core.adapters.names import checkpoint_name, resolve_model, tuned_name
 from core.artifacts.service import of_job
 from core.basemodels.service import require_free_name
+from core.datasets.models import Dataset
 from core.db import Database
 from core.errors import Forbidden, InvalidInput, WrongState
+from core.jobs import service
 from core.jobs.carry import attach
 from core.jobs.models import Checkpoint, Job
+from core.jobs.types import job_type
 from core.storage import get_storage
 from tests.core.adapters.conftest import Making
 from tests.core.jobs.jobs import add_job
@@ -92,6 +97,34 @@ def test_a_model_that_another_is_made_of_stays(
         job = add_job(session, project_id, type=type, params=params)
     with pytest.raises(WrongState, match=job.id):
         delete(database, project_id, "sql:1")
+
+
+@pytest.mark.parametrize(
+    ("type", "params", "needed"),
+    [
+        ("merge", {"adapter": "sql:1"}, "sql:1"),
+        ("train", {"model": "lab/tiny", "dataset": "d", "continue_from": "sql:1"}, "sql:1"),
+        ("evaluate", {"model": "sql:1", "dataset": "d"}, "sql:1"),
+        ("serve", {"model": "whole"}, "whole"),
+    ],
+)
+def test_a_model_stays_whose_job_is_submitted_in_this_moment(
+    database: Database, project_id: str, making: Making, type: str, params: dict, needed: str
+) -> None:
+    with database.transaction() as session:
+        make = making(session)
+        version = make.version()
+        if needed == "whole":
+            make.merged(version, "whole")
+        session.get_one(Dataset, "ds_1").splits = {"test": 1}
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as session:
+            asked = job_type(type).params(**params)
+            job = service.submit(session, project_id, type, asked)
+            deleting = pool.submit(delete, database, project_id, needed)
+            assert wait([deleting], timeout=0.5).not_done, "until the job is there or is not"
+        with pytest.raises(WrongState, match=job.id):
+            deleting.result(30)
 
 
 def test_other_jobs_and_ended_ones_keep_nothing(
