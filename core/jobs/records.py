@@ -149,10 +149,18 @@ def drop_old_checkpoints(session: Session, held: Claim, *, keep: int) -> list[st
     best = min(
         usable, key=lambda one: one.metrics.get("validation_loss") or float("inf"), default=None
     )
-    asked = asked_checkpoints(session)
-    old = [one for one in usable[keep:] if one is not best and (one.job_id, one.step) not in asked]
+    spare = [one for one in usable[keep:] if one is not best]
+    _lock(session, spare)
+    asked = asked_checkpoints(session)  # behind the lock: who holds one has submitted its job
+    old = [one for one in spare if (one.job_id, one.step) not in asked]
     session.execute(delete(Checkpoint).where(Checkpoint.id.in_([one.id for one in old])))
     return unpointed_keys(session, [one.storage_key for one in old])
+
+
+def _lock(session: Session, checkpoints: list[Checkpoint]) -> None:
+    ids = [one.id for one in checkpoints]
+    rows = select(Checkpoint.id).where(Checkpoint.id.in_(ids)).order_by(Checkpoint.step)
+    session.execute(rows.with_for_update())
 
 
 def unpointed_keys(session: Session, keys: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from core.jobs import service
 from core.jobs.claims import claim_of
 from core.jobs.dispatch import dispatch
 from core.jobs.models import Job
-from core.jobs.status import FINAL, JobStatus
+from core.jobs.status import LIVE, JobStatus
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def _stranded():
 def _expired():
     """Jobs that have not ended in time and were not told to."""
     return select(Job.id).where(
-        Job.status.not_in(FINAL), Job.expires_at < db_now(), Job.cancel_requested_at.is_(None)
+        Job.status.in_(LIVE), Job.expires_at < db_now(), Job.cancel_requested_at.is_(None)
     )
 
 

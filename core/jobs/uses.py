@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from core.adapters.names import read_checkpoint_name
 from core.jobs.models import Job
-from core.jobs.status import FINAL
+from core.jobs.status import LIVE
 
 NAMING: dict[str, tuple[str, ...]] = {
     "model": ("train", "evaluate", "generate", "serve"),
@@ -38,10 +38,10 @@ def named_models(session: Session, project_id: str) -> dict[str, str]:
 def asked_checkpoints(session: Session) -> set[tuple[str, int]]:
     """Checkpoints, by job and step, that a job which has not ended asks for as its model."""
     name = Job.params["model"].as_string()
-    asked = select(name).distinct().where(Job.status.not_in(FINAL), name.like("ft:%:ckpt-step-%"))
+    asked = select(name).distinct().where(Job.status.in_(LIVE), name.like("ft:%:ckpt-step-%"))
     found = (read_checkpoint_name(one) for one in session.scalars(asked))
     return {one for one in found if one is not None}
 
 
 def _live(project_id: str) -> ColumnElement[bool]:
-    return (Job.project_id == project_id) & Job.status.not_in(FINAL)
+    return (Job.project_id == project_id) & Job.status.in_(LIVE)
