@@ -3,6 +3,7 @@
 Writes are fenced by the claim; reads are pages. Knows no job type.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,8 +104,12 @@ def add_checkpoint(
     metrics: dict[str, Any],
     seconds: float = 0,
 ) -> None:
-    """Record a stored checkpoint, which took so long; the attempt is no longer barren."""
+    """Record a stored checkpoint, which took so long; the attempt is no longer barren. Done again,
+    because the answer of the commit was lost, it does nothing."""
     hold(session, held, **BROUGHT_SOMETHING)
+    same = (Checkpoint.job_id == held.job_id) & (Checkpoint.storage_key == storage_key)
+    if session.scalar(select(Checkpoint.id).where(same)) is not None:
+        return
     size = sum(entry.bytes for entry in manifest)
     session.add(
         Checkpoint(
@@ -146,9 +151,7 @@ def drop_old_checkpoints(session: Session, held: Claim, *, keep: int) -> list[st
     storage keys to delete: those to which no checkpoint of any job points any more."""
     hold(session, held)
     usable = usable_checkpoints(session, held.job_id)
-    best = min(
-        usable, key=lambda one: one.metrics.get("validation_loss") or float("inf"), default=None
-    )
+    best = min(usable, key=_loss, default=None)
     spare = [one for one in usable[keep:] if one is not best]
     _lock(session, spare)
     asked = asked_checkpoints(session)  # behind the lock: who holds one has submitted its job
@@ -161,6 +164,12 @@ def _lock(session: Session, checkpoints: list[Checkpoint]) -> None:
     ids = [one.id for one in checkpoints]
     rows = select(Checkpoint.id).where(Checkpoint.id.in_(ids)).order_by(Checkpoint.step)
     session.execute(rows.with_for_update())
+
+
+def _loss(checkpoint: Checkpoint) -> float:
+    """Infinite where it was not validated, or its loss is no number."""
+    loss = checkpoint.metrics.get("validation_loss")
+    return math.inf if loss is None or math.isnan(loss) else loss
 
 
 def unpointed_keys(session: Session, keys: list[str]) -> list[str]:

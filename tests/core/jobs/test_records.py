@@ -2,7 +2,7 @@
 
 from core.db import Database
 from core.jobs import records, service
-from core.jobs.models import Metric
+from core.jobs.models import Attempt, Metric
 from core.jobs.records import Report
 from tests.core.jobs.jobs import add_job
 
@@ -65,3 +65,31 @@ def test_a_checkpoint_that_another_job_asks_outlives_those_that_are_kept(
         # Of those without a validation loss the newest counts as the best.
         dropped = records.drop_old_checkpoints(session, claim, keep=2)
     assert sorted(dropped) == ["step-1", "step-3"]
+
+
+def test_a_checkpoint_whose_commit_was_answered_too_late_is_recorded_once(
+    database: Database, project_id: str
+) -> None:
+    with database.transaction() as session:
+        claim = service.claim(session, add_job(session, project_id, type="train").id, "gpu0@test")
+    for _ in range(2):
+        with database.transaction() as session:
+            records.add_checkpoint(
+                session, claim, step=1, storage_key="step-1", manifest=[], metrics={}
+            )
+    with database.reading() as session:
+        assert len(records.usable_checkpoints(session, claim.job_id)) == 1
+        assert session.get_one(Attempt, (claim.job_id, claim.token)).checkpoints == 1
+
+
+def test_the_best_checkpoint_is_kept_also_with_a_loss_of_zero(
+    database: Database, project_id: str
+) -> None:
+    with database.transaction() as session:
+        claim = service.claim(session, add_job(session, project_id, type="train").id, "gpu0@test")
+        for step, loss in enumerate((0.5, 0.0, 0.25, 0.75)):
+            metrics = {"validation_loss": loss}
+            records.add_checkpoint(
+                session, claim, step=step, storage_key=f"{step}", manifest=[], metrics=metrics
+            )
+        assert records.drop_old_checkpoints(session, claim, keep=1) == ["2", "0"]
