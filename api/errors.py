@@ -24,7 +24,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What a database says where something is there already, or is not there any more.
 TAKEN = ("23505", sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 MISSING = ("23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY)
-GONE_MESSAGE = "Another request deleted what this one names just now; look at what is there."
+GONE_MESSAGE = "Another request changed what this one needs just now; look at what is there."
 
 # The type is OpenAI's word for the kind; a client's SDK raises by the status.
 STATUS: dict[type[errors.TuneyardError], tuple[int, str]] = {

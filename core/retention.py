@@ -90,8 +90,9 @@ def retain() -> Deleted:
         _drop_file(get_storage(), found)
         done.files += 1
         done.bytes += found.bytes
-    with get_database().transaction() as session:
+    with get_database().transaction() as session:  # alone: a submit locks files before checkpoints
         done.checkpoints = _drop_checkpoints(session, settings)
+    with get_database().transaction() as session:
         done.keys = drop_expired(session)
         done.deliveries = drop_old(session)
         done.expired = files.drop_expired(session, most=MOST_EXPIRED)

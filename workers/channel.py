@@ -39,13 +39,13 @@ class Channel:
     def receive(self, timeout: float | None) -> dict[str, Any] | None:
         """The next message, None if none came within `timeout` seconds, or `ChannelClosed`."""
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._sock], [], [], timeout)
-            if not ready:
-                return None
             try:
-                chunk = self._sock.recv(1 << 16)
-            except OSError as error:
+                ready, _, _ = select.select([self._sock], [], [], timeout)
+                chunk = self._sock.recv(1 << 16) if ready else None
+            except (OSError, ValueError) as error:  # ValueError: this side is closed
                 raise ChannelClosed(str(error)) from None
+            if chunk is None:
+                return None
             if not chunk:
                 raise ChannelClosed("end of file")
             self._buffer += chunk

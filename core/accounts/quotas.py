@@ -91,9 +91,8 @@ def require_storage(session: Session, project_id: str, more: int) -> None:
 
 def running_bounds(session: Session) -> dict[str, int]:
     """By project: how many jobs it may run at once. Projects without a bound are not in it."""
-    rows = session.execute(select(Project.id, Project.quotas))
-    bounds = {project_id: Quotas.model_validate(quotas).running_jobs for project_id, quotas in rows}
-    return {project_id: most for project_id, most in bounds.items() if most is not None}
+    most = Project.quotas["running_jobs"].as_integer()
+    return dict(session.execute(select(Project.id, most).where(most.is_not(None))).all())
 
 
 def _jobs(session: Session, project_ids: Sequence[str], status: JobStatus) -> Counter[str]:

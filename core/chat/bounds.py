@@ -14,7 +14,8 @@ TOKEN_CHARACTERS = 8
 
 
 def require_room(prompt: Chat | Sql, context_length: int) -> None:
-    """`InvalidInput` for a prompt that is longer than all tokens of the model's context."""
+    """`InvalidInput` for a prompt that is longer than all tokens of the model's context. A schema
+    is not counted: of a model that has learned it, it is no part of the prompt."""
     most = min(MOST_CHARACTERS, TOKEN_CHARACTERS * context_length)
     found = _characters(prompt)
     if found > most:
@@ -29,8 +30,8 @@ def require_room(prompt: Chat | Sql, context_length: int) -> None:
 def _characters(prompt: Chat | Sql) -> int:
     if isinstance(prompt, Chat):
         return sum(len(turn["content"]) for turn in prompt.messages)
-    return len(prompt.question) + len(prompt.schema_text or "")
+    return len(prompt.question)
 
 
 def _what(prompt: Chat | Sql) -> str:
-    return "they have" if isinstance(prompt, Chat) else "with the database's schema it has"
+    return "they have" if isinstance(prompt, Chat) else "it has"

@@ -6,6 +6,7 @@ The train job is the fine-tuning job: same id, no row beside it. Knows no HTTP.
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from core.accounts.quotas import require_place_in_queue
 from core.adapters.names import resolve_model
 from core.basemodels.models import BaseModel
 from core.datasets import service as datasets
@@ -89,13 +90,23 @@ def pause(session: Session, project_id: str, job_id: str) -> Job:
 
 
 def resume(session: Session, project_id: str, job_id: str) -> Job:
-    """Queue it again; or end it, if its files were found wrong while it was paused."""
-    prepare = _lock_prepare(session, project_id, job_id)
-    resumed = jobs.resume(session, project_id, job_id)
-    if prepare is not None and prepare.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+    """Queue it again; or end it, if its files were found wrong while it was paused: that takes no
+    place in the queue."""
+    job = get(session, project_id, job_id)
+    if job.status == JobStatus.PAUSED and not _stranded(session, job):
+        require_place_in_queue(session, project_id)  # before a row is locked, as by a submit
+    _lock_prepare(session, project_id, job_id)
+    resumed = jobs.bring_back(session, job)
+    if _stranded(session, job):
         jobs.fail_stranded(session, job_id)
         session.refresh(resumed)
     return resumed
+
+
+def _stranded(session: Session, job: Job) -> bool:
+    """What it waits for ended without success."""
+    prepare = session.get(Job, job.depends_on) if job.depends_on is not None else None
+    return prepare is not None and prepare.status in (JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 def _lock_prepare(session: Session, project_id: str, job_id: str) -> Job | None:

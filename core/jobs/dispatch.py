@@ -85,8 +85,11 @@ def waits_for(session: Session, name: str, project_id: str) -> bool:
     of the same project, which has as many running as it may."""
     if spare_slots(session, name) < 0:
         return True
-    bound = bounds(session, name).get(project_id)
-    return bound is not None and bound.left == 0 and bool(bound.waiting)
+    if _left_to_run(session).get(project_id, 1) > 0:
+        return False
+    # On whatever queue: a bound counts all of them.
+    own = _ready(Job.id).where(Job.project_id == project_id, Job.queue.in_(live_slots(session)))
+    return session.scalar(own.limit(1)) is not None
 
 
 def bounds(session: Session, name: str, *, going: Iterable[str] = ()) -> dict[str, Bound]:
@@ -97,8 +100,8 @@ def bounds(session: Session, name: str, *, going: Iterable[str] = ()) -> dict[st
         if project_id in found:
             found[project_id].left += 1
     if found:
-        own = Job.project_id.in_(found)
-        waiting = _ready(name, Job.project_id, Job.id).where(own)
+        own = (Job.queue == name) & Job.project_id.in_(found)
+        waiting = _ready(Job.project_id, Job.id).where(own)
         for project_id, job_id in session.execute(waiting.order_by(*_OWN_ORDER)):
             found[project_id].waiting.append(job_id)
     return found
@@ -176,13 +179,12 @@ def _rung_lately() -> ColumnElement[bool]:
     return func.coalesce(Job.rung_at, 0) > db_now() - get_settings().ring_again_seconds
 
 
-def _ready(name: str, *columns: Any) -> Select[Any]:
-    """Jobs that may run and were not rung for, whatever their projects' bounds are."""
+def _ready(*columns: Any) -> Select[Any]:
+    """Jobs of all queues that may run and were not rung for, whatever their projects' bounds."""
     return (
         select(*columns)
         .outerjoin(_AWAITED, _AWAITED.id == Job.depends_on)
         .where(
-            Job.queue == name,
             Job.status == JobStatus.QUEUED,
             ~_rung_lately(),
             func.coalesce(Job.run_after, 0) <= db_now(),
@@ -207,7 +209,10 @@ def _fair_order(name: str, left: dict[str, int]):
     turn = place + func.coalesce(running.c.jobs, 0)
     columns = (Job.id, Job.priority, Job.project_id, place.label("place"), turn.label("turn"))
     ready = (
-        _ready(name, *columns).outerjoin(running, running.c.project_id == Job.project_id).subquery()
+        _ready(*columns)
+        .where(Job.queue == name)
+        .outerjoin(running, running.c.project_id == Job.project_id)
+        .subquery()
     )
     order = select(ready.c.id).order_by(ready.c.turn, ready.c.priority.desc(), ready.c.id)
     if left:

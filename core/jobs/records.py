@@ -215,16 +215,19 @@ def job_log(session: Session, job_id: str, *, token: int | None = None) -> str:
     query = select(LogChunk.text).where(LogChunk.job_id == job_id)
     if token is not None:
         query = query.where(LogChunk.token == token)
-    newest = query.order_by(LogChunk.token.desc(), LogChunk.seq.desc())
+    backwards = query.order_by(LogChunk.token.desc(), LogChunk.seq.desc())
     pieces, size = [], 0
-    with session.execute(newest, execution_options={"yield_per": CHUNKS_AT_ONCE}) as found:
+    with session.execute(backwards, execution_options={"yield_per": CHUNKS_AT_ONCE}) as found:
         for piece in found.scalars():
             pieces.append(piece)
             size += len(piece)
             if size > MOST_LOG:
                 break
     text = "".join(reversed(pieces))
-    return text if size <= MOST_LOG else CUT + text[-MOST_LOG:].partition("\n")[2]
+    if size <= MOST_LOG:
+        return text
+    newest = text[-MOST_LOG:]
+    return CUT + (newest.partition("\n")[2] or newest)  # a progress bar is one line for hours
 
 
 def attempts(session: Session, job_id: str) -> list[Attempt]:

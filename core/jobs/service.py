@@ -6,7 +6,7 @@ of a status in `transitions`.
 
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, true, update
 from sqlalchemy.orm import Session
 
 from core.accounts.quotas import require_place_in_queue
@@ -208,16 +208,16 @@ def resume(session: Session, project_id: str, job_id: str) -> Job:
     return bring_back(session, job)
 
 
-def bring_back(session: Session, job: Job) -> Job:
+def bring_back(session: Session, job: Job, *, only_if: ColumnElement[bool] | None = None) -> Job:
     """Queue a paused job again, however many wait; it goes on from its last checkpoint or finished
-    row."""
+    row. `WrongState` for one that is not paused any more, or is not as `only_if` says."""
     job = _locked(session, job.project_id, job.id)
     queued = transition(
         session,
         job.id,
         JobStatus.QUEUED,
         "The job is resumed and queued.",
-        only_if=Job.status == JobStatus.PAUSED,
+        only_if=and_(Job.status == JobStatus.PAUSED, true() if only_if is None else only_if),
         pause_requested_at=None,
         run_after=None,
         rung_at=None,

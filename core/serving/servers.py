@@ -6,13 +6,14 @@ of no use to another project, which gets its own.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from core.adapters.service import ModelTarget, resolve_model
 from core.db import exclusive
-from core.errors import TuneyardError, Unavailable
+from core.errors import TuneyardError, Unavailable, WrongState
 from core.jobs import service
 from core.jobs.dispatch import Bound, bounds, spare_slots
 from core.jobs.models import Job
@@ -40,8 +41,9 @@ def ensure_server(session: Session, project_id: str, target: ModelTarget) -> Non
         return
     for job in jobs:
         if job.status == JobStatus.PAUSED and not _full(job.project_id, bound):
-            service.bring_back(session, job)
-            return
+            with suppress(WrongState):  # its user was quicker
+                service.bring_back(session, job, only_if=Job.yielded)
+                return
     if _full(project_id, bound):
         raise _none(target, "this project has as many jobs running or before it as it may run")
     name = target.base.name if target.merged is None else target.merged.name

@@ -56,5 +56,7 @@ def test_no_connection_is_held_while_the_storage_is_asked(
     client: TestClient, ids: dict[str, str], held: list[int], method: str, path: str
 ) -> None:
     asked = {"params": {"model": "tiny", "dataset": "pairs"}}
-    client.request(method, path.format(**ids), json=asked if method == "POST" else None)
+    json = asked if method == "POST" else None
+    answer = client.request(method, path.format(**ids), json=json)
+    assert answer.status_code < 500, answer.text
     assert held and set(held) == {0}

@@ -6,22 +6,27 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from core.accounts.service import ensure_project
 from core.db import get_database
+from core.errors import JobFailure
 from core.jobs import claims, records, service
 from core.jobs.models import Job
 from tests.core.jobs.jobs import add_job
 from tests.platform import environment, migrate
 from workers import supervisor
 from workers.channel import Channel
+from workers.ledger import Ledger
 from workers.supervisor import Attempt, JobCancelled, JobFailed
 
 SETTINGS = {
@@ -202,6 +207,37 @@ def test_a_database_that_is_away_for_a_while_costs_nothing(
     blocker.close()
     thread.join(timeout=20)
     assert ended == ["queued"]
+
+
+def test_a_job_that_fails_while_the_database_is_away_is_recorded_when_it_is_back(
+    platform: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its runner is gone by then, and with it the pipe to hear it by."""
+    away = [OperationalError("INSERT", {}, Exception("away"))]
+
+    def note(self: Ledger, record: Callable[..., Any], **values: Any) -> Any:
+        def work(session: Session) -> Any:
+            if away and record is service.fail:
+                raise away.pop()
+            return record(session, held=self.claim, **values)
+
+        return self.write(work)
+
+    monkeypatch.setattr(Ledger, "note", note)
+    monkeypatch.setattr(Attempt, "_brief", ordered_nothing)
+    monkeypatch.setattr(Attempt, "_listen", failing)
+    job_id = submit()
+    with pytest.raises(JobFailed):
+        run(job_id)
+    assert not away and read(job_id).status == "failed"
+
+
+def ordered_nothing(attempt: Attempt) -> None:
+    attempt.ordered = True
+
+
+def failing(attempt: Attempt) -> dict[str, Any]:
+    raise JobFailure("data", "no")
 
 
 def test_what_a_runner_says_while_the_database_is_away_is_taken(platform: Path) -> None:

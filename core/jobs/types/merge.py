@@ -1,7 +1,8 @@
 """Contract of `merge`: an adapter version and its base become one model."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -22,7 +23,7 @@ class MergeParams(Params):
     adapter: str
     name: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
-    sample_prompts: list[str] = []
+    sample_prompts: list[Annotated[str, Field(max_length=2_000)]] = Field([], max_length=20)
 
 
 def merged_name(params: dict) -> str:

@@ -1,4 +1,4 @@
-"""what has made room is told from what is paused; indexes for what is asked again and again"""
+"""what has made room is told from what is paused; batches without files are found by an index"""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,6 @@ revision: str = "0006"
 down_revision: str | None = "0005"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
-
-STORED = (
-    "adapter_versions",
-    "artifacts",
-    "checkpoints",
-    "databases",
-    "datasets",
-    "files",
-    "merged_models",
-    "upload_parts",
-)
-"""Tables whose rows point to files: retention looks for a file's rows in each."""
 
 
 def upgrade() -> None:
@@ -42,14 +30,8 @@ def upgrade() -> None:
         ),
         postgresql_where=sa.text("surface = 'batch' AND (request ->> 'finalized_at') IS NULL"),
     )
-    op.create_index("ix_attempts_outcome_finished_at", "attempts", ["outcome", "finished_at"])
-    for table in STORED:
-        op.create_index(op.f(f"ix_{table}_storage_key"), table, ["storage_key"])
 
 
 def downgrade() -> None:
-    for table in reversed(STORED):
-        op.drop_index(op.f(f"ix_{table}_storage_key"), table_name=table)
-    op.drop_index("ix_attempts_outcome_finished_at", table_name="attempts")
     op.drop_index("ix_jobs_unfinished_batches", table_name="jobs")
     op.drop_column("jobs", "yielded")
