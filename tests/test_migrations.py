@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from tests.platform import alembic_config, environment
@@ -57,3 +58,23 @@ def test_a_server_that_had_made_room_is_known_by_it(url: str, tmp_path: Path) ->
             found = connection.execute(text("SELECT id FROM jobs WHERE yielded")).scalars().all()
         engine.dispose()
     assert found == ["a"]
+
+
+def test_tables_of_a_newer_version_are_left_as_they_are(
+    url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The way back to the version before: its start brings the database up, and must not fail."""
+    config = alembic_config(url)
+    with environment(data_dir=str(tmp_path), database_url=url):
+        command.upgrade(config, "head")
+        engine = engine_of(url)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        command.upgrade(config, "head")
+        assert "a newer version has migrated" in capfd.readouterr().out
+        for way in (command.downgrade, command.stamp):
+            with pytest.raises(CommandError, match="9999"):
+                way(config, "0005")
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+        engine.dispose()
