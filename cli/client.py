@@ -37,7 +37,10 @@ class Client:
 
     def __init__(self, base_url: str, api_key: str) -> None:
         self._http = httpx.Client(
-            base_url=base_url, headers={"authorization": f"Bearer {api_key}"}, timeout=60
+            base_url=base_url,
+            headers={"authorization": f"Bearer {api_key}"},
+            timeout=60,
+            trust_env=False,  # a proxy can't reach this machine, and must not see the key
         )
 
     def close(self) -> None:

@@ -44,9 +44,11 @@ def demo(
     short: Annotated[bool, typer.Option(help="200 pairs, and check what they bring.")] = False,
 ) -> None:
     """Fine-tune a SQL assistant from nothing and show what it is worth."""
+    import httpx
+
     from cli.client import ApiError, JobEnded
     from cli.demo.run import check, run_demo
-    from cli.platform.errors import Refused
+    from cli.platform.errors import Refused, StartFailed
 
     try:
         figures = run_demo(
@@ -55,8 +57,8 @@ def demo(
             keep=keep,
             train_limit=200 if short else None,
         )
-    except (ApiError, JobEnded, Refused) as error:
-        typer.echo(f"tuneyard demo: {error}", err=True)
+    except (ApiError, JobEnded, Refused, StartFailed, httpx.HTTPError, OSError) as error:
+        typer.echo(f"tuneyard demo: {error or type(error).__name__}", err=True)
         raise typer.Exit(2 if isinstance(error, Refused) else 1) from None
     fault = check(figures, gain=0.2) if short else None
     if fault:
@@ -97,6 +99,9 @@ def fetch(
 
 
 def main() -> None:
+    # A terminal of another character set is no reason to fail: it shows what it can.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     app()
 
 

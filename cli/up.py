@@ -4,17 +4,20 @@ It starts processes and looks after them; it imports none of what they run.
 """
 
 import os
+import re
 import secrets
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cli.platform import broker, parts, ports
-from cli.platform.connection import Connection, read_connection, write_connection
+from cli.platform.connection import FILE_NAME, Connection, read_connection, write_connection
 from cli.platform.datadir import own_data_dir
 from cli.platform.devices import count_gpus, plan_workers, visible_gpus
 from cli.platform.errors import Refused, StartFailed
@@ -46,7 +49,8 @@ def up(*, data_dir: Path | None, host: str, port: int, workers: int | None) -> i
     except (ConfigError, Refused) as error:
         _complain(str(error))
         return 2
-    except StartFailed as error:
+    except (StartFailed, OSError, subprocess.SubprocessError) as error:
+        # A full disk, no process to be had: nothing that a traceback would tell better.
         _complain(str(error))
         return 1
 
@@ -54,17 +58,40 @@ def up(*, data_dir: Path | None, host: str, port: int, workers: int | None) -> i
 def admin_key() -> int:
     """Print a new admin key of project `default`: for a platform that `up` did not start."""
     try:
-        print(ensure_admin_key(load_settings(), None))
+        settings = load_settings()
+        print(ensure_admin_key(settings, None))
     except ConfigError as error:
         _complain(str(error))
         return 2
-    except DBAPIError:
-        _complain(
-            "TUNEYARD_DATABASE_URL: no such database, or one without our tables; "
-            "`python -m alembic -c migrations/alembic.ini upgrade head` makes them"
-        )
+    except ValueError:  # of a URL; what it says may be a piece of a password
+        _complain("TUNEYARD_DATABASE_URL: not a database's URL; docs/settings.md shows some")
+        return 2
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        reason = _without_password(_first_line(error), settings.database_url)
+        _complain(f"TUNEYARD_DATABASE_URL: {reason}{_advice(reason)}")
         return 2
     return 0
+
+
+def _first_line(error: Exception) -> str:
+    """What the driver said, where one did: SQLAlchemy adds the statement and a link."""
+    said = str(getattr(error, "orig", None) or error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
+def _without_password(text: str, url: str) -> str:
+    try:
+        password = make_url(url).password
+    except (ArgumentError, ValueError):
+        return text.replace(url, "the URL")
+    return text.replace(str(password), "***") if password else text
+
+
+def _advice(reason: str) -> str:
+    if not re.search("no such table|relation .* does not exist", reason):
+        return ""
+    config = parts.migrations_config()
+    return f"; `{sys.executable} -m alembic -c {config} upgrade head` makes our tables"
 
 
 def own_broker() -> dict[str, str]:
@@ -74,8 +101,8 @@ def own_broker() -> dict[str, str]:
         settings = load_settings()
     except ConfigError:
         return {}
-    folder = broker.private_folder(settings.data_dir)
-    if settings.broker_url or not broker.answers(folder):
+    folder = broker.find_folder(settings.data_dir)
+    if settings.broker_url or folder is None or not broker.answers(folder):
         return {}
     return {"TUNEYARD_BROKER_URL": broker.broker_url(folder)}
 
@@ -118,6 +145,12 @@ def _environment(settings: Settings) -> dict[str, str]:
             f"TUNEYARD_DATABASE_URL: {settings.database_url} is relative to nothing; "
             "write an absolute path after four slashes, sqlite:////srv/tuneyard.db"
         )
+    path = settings.storage_url.removeprefix("file://")
+    if "://" not in path and not path.startswith("/"):
+        raise Refused(
+            f"TUNEYARD_STORAGE_URL: {settings.storage_url} is relative to nothing; "
+            "write an absolute path after three slashes, file:///srv/storage"
+        )
     return {
         "TUNEYARD_DATA_DIR": str(settings.data_dir),
         "TUNEYARD_MODEL_DIR": str(settings.model_dir),
@@ -140,7 +173,7 @@ def _run(settings: Settings, plan: Plan) -> int:
     write_connection(plan.data_dir, connection)
 
     def record(pids: dict[str, int]) -> None:
-        write_connection(plan.data_dir, replace(connection, pids={"up": os.getpid(), **pids}))
+        _note(plan.data_dir, replace(connection, pids={"up": os.getpid(), **pids}))
 
     with Interrupts() as interrupts:
         supervisor = Supervisor(interrupts, say=_say, changed=record)
@@ -158,9 +191,17 @@ def _run(settings: Settings, plan: Plan) -> int:
             return 0
         finally:
             supervisor.stop()
-            write_connection(plan.data_dir, connection)
+            _note(plan.data_dir, connection)
             if plan.broker_folder:
                 shutil.rmtree(plan.broker_folder, ignore_errors=True)
+
+
+def _note(data_dir: Path, connection: Connection) -> None:
+    """Once the platform works: that a disk is full is no reason to end it."""
+    try:
+        write_connection(data_dir, connection)
+    except OSError as error:
+        _complain(f"{data_dir / FILE_NAME} is not up to date: {error.strerror}")
 
 
 def _start_store(supervisor: Supervisor, plan: Plan) -> bool:

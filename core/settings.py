@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     database_timeout_seconds: float = Field(30, gt=0, description="a statement may take this long")
     max_barren_attempts: int = Field(3, ge=1, description="attempts in a row without progress")
 
-    device: str = Field("auto", description="auto, cpu or cuda: what a gpu worker runs on")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="of a gpu worker")
     processes: int = Field(0, ge=0, description="of a training; 0: one a GPU, on a CPU one")
     threads: int = Field(0, ge=0, description="CPU threads of a runner; 0: all cores")
     spare_runner: bool = Field(

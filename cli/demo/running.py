@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cli.platform.errors import StartFailed
 from cli.platform.leash import dies_with
 
 START_SECONDS = 180
+PRODUCTION = ("DATABASE_URL", "BROKER_URL", "STORAGE_URL", "REDIS_URL", "WORK_DIR")
+"""Where a real platform of this user keeps its own; the demo has all below its data directory."""
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def platform(data_dir: Path, *, keep: bool) -> Iterator[dict[str, Any]]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=_environment(),
             # Unless it is to stay, the platform goes when the demo goes, however that ends.
             preexec_fn=None if keep else dies_with(os.getpid(), by=signal.SIGTERM),
         )
@@ -42,6 +45,12 @@ def platform(data_dir: Path, *, keep: bool) -> Iterator[dict[str, Any]]:
             _stop(process)
 
 
+def _environment() -> dict[str, str]:
+    others = {f"TUNEYARD_{name}" for name in PRODUCTION}
+    kept = {name: value for name, value in os.environ.items() if name not in others}
+    return kept | {"PYTHONUNBUFFERED": "1"}
+
+
 def _connection(process: subprocess.Popen, data_dir: Path, log: Path) -> dict[str, Any]:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -49,9 +58,9 @@ def _connection(process: subprocess.Popen, data_dir: Path, log: Path) -> dict[st
         if "Tuneyard is up" in text:
             return json.loads((data_dir / "connection.json").read_text(encoding="utf-8"))
         if process.poll() is not None:
-            raise RuntimeError(f"the platform did not start:\n{text}")
+            raise StartFailed(f"the platform did not start:\n{text.strip()}")
         time.sleep(0.2)
-    raise RuntimeError(f"the platform was not ready within {START_SECONDS} s; see {log}")
+    raise StartFailed(f"the platform was not ready within {START_SECONDS} s; see {log}")
 
 
 def _stop(process: subprocess.Popen) -> None:

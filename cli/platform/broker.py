@@ -3,6 +3,7 @@
 A socket in a private folder needs no port and no password. Knows nothing of Celery.
 """
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -14,8 +15,9 @@ from cli.platform.binaries import find_broker_binary
 from cli.platform.errors import Refused
 
 SOCKET_NAME = "valkey.sock"
-LONGEST_SOCKET_PATH = 100
-"""sun_path holds 108 bytes on Linux, 104 on macOS."""
+BASE = "/tmp"
+"""Short, since a socket's path has 104 bytes at most; and the same at a desk, by ssh and in cron,
+which a session's own folder is not."""
 
 
 def private_folder(data_dir: Path) -> Path:
@@ -23,18 +25,40 @@ def private_folder(data_dir: Path) -> Path:
 
     Its name is known beforehand, so somebody else may have made it: then it is not used.
     """
-    name = f"tuneyard-{os.getuid()}-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]}"
-    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp"):
-        folder = Path(base) / name
-        too_long = len(os.fsencode(folder / SOCKET_NAME)) > LONGEST_SOCKET_PATH
-        if not base or too_long or not os.access(base, os.W_OK):
-            continue
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
-            folder.chmod(0o700)
+    folder = _usual_folder(data_dir, os.getuid())
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    if not _belongs_to(folder, os.getuid()):
+        return Path(tempfile.mkdtemp(prefix="tuneyard-", dir=BASE))
+    folder.chmod(0o700)
+    return folder
+
+
+def find_folder(data_dir: Path) -> Path | None:
+    """The folder that the `up` of this data directory has, of whoever started it; makes none."""
+    try:
+        owner = data_dir.stat().st_uid
+    except OSError:
+        return None
+    # Root may look at another's platform, and run one of its own on another's folder.
+    for user in (os.getuid(), owner):
+        folder = _usual_folder(data_dir, user)
+        if _belongs_to(folder, user):
             return folder
-    return Path(tempfile.mkdtemp(prefix="tuneyard-", dir="/tmp"))
+    return None
+
+
+def _usual_folder(data_dir: Path, user: int) -> Path:
+    digest = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
+    return Path(BASE) / f"tuneyard-{user}-{digest}"
+
+
+def _belongs_to(folder: Path, user: int) -> bool:
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == user
 
 
 def broker_command(*, folder: Path, state: Path) -> tuple[str, ...]:

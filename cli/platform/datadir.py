@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli.platform.errors import Refused
+from cli.platform.errors import Refused, StartFailed
 
 LOCK = "lock"
 FOLDERS = ("logs", "broker", "beat", "flower")
@@ -26,19 +26,25 @@ def own_data_dir(data_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise Refused(f"data directory {data_dir}: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(lock, 20).decode(errors="replace").strip()
-            raise Refused(
-                f"data directory {data_dir} is in use by another `tuneyard up` (pid {holder}); "
-                "stop that one, or choose another by --data-dir"
-            ) from None
-        os.truncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
+        _hold(lock, data_dir)
         yield
     finally:
         os.close(lock)
+
+
+def _hold(lock: int, data_dir: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+    except BlockingIOError:
+        holder = os.read(lock, 20).decode(errors="replace").strip()
+        raise Refused(
+            f"data directory {data_dir} is in use by another `tuneyard up` (pid {holder}); "
+            f"stop it: kill {holder}"
+        ) from None
+    except OSError as error:  # a file system without locks, or a full one
+        raise StartFailed(f"data directory {data_dir}: {error.strerror}") from None
 
 
 def fresh_log(data_dir: Path, name: str) -> Path:

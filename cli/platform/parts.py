@@ -61,12 +61,16 @@ def broker_part(plan: Plan, folder: Path) -> Part:
 
 def migrate_part(plan: Plan) -> Part:
     """Bring the database to this version; runs to its end before anything else."""
+    command = _python("alembic", "-c", str(migrations_config()), "upgrade", "head")
+    return _part(plan, "migrate", BROKER, command, lambda: True)
+
+
+def migrations_config() -> Path:
+    """Alembic's settings, wherever this version is installed."""
     found = importlib.util.find_spec("migrations")
     if found is None or not found.submodule_search_locations:
         raise RuntimeError("the package `migrations` is not installed")
-    config = Path(found.submodule_search_locations[0]) / "alembic.ini"
-    command = _python("alembic", "-c", str(config), "upgrade", "head")
-    return _part(plan, "migrate", BROKER, command, lambda: True)
+    return Path(found.submodule_search_locations[0]).resolve() / "alembic.ini"
 
 
 def service_parts(plan: Plan) -> list[Part]:
@@ -152,6 +156,13 @@ def _status(plan: Plan) -> str | None:
     return ports.get_json(plan.host, plan.port, "/health/ready").get("status")
 
 
+def _missing(plan: Plan) -> str:
+    """What the API calls away, or late."""
+    said = ports.get_json(plan.host, plan.port, "/health/ready")
+    faults = [f"{name} is {state}" for name, state in said.items() if state in ("away", "late")]
+    return f" ({', '.join(faults)})" if faults else ""
+
+
 def _written_since(folder: Path, begun: float) -> bool:
     # The schedule's file name depends on the dbm that Python was built with; some clocks of
     # file systems lag a little behind the system's.
@@ -185,4 +196,5 @@ def _part(
         log=fresh_log(plan.data_dir, name),
         ready=ready,
         patience=patience,
+        missing=lambda: _missing(plan),
     )

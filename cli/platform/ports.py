@@ -1,6 +1,7 @@
 """Ports of this machine and whether something answers on them. Speaks plain HTTP to itself."""
 
 import base64
+import errno
 import http.client
 import json
 import socket
@@ -25,9 +26,11 @@ def take_port(host: str, port: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             return int(probe.getsockname()[1])
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the latter of what is too long for a name
         raise Refused(f"--host {host}: no such address") from None
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise Refused(f"--host {host}: not an address of this machine") from None
         raise Refused(
             f"port {port} of {host} can't be used ({error.strerror}); "
             "choose another by --port, or --port 0 for any free one"

@@ -25,6 +25,8 @@ class Part:
     ready: Callable[[], bool]
     patience: float = 10
     """Seconds between SIGTERM and SIGKILL."""
+    missing: Callable[[], str] = str
+    """What it waits for while it is not ready, as words to append; "" if that is not known."""
 
 
 def spawn(part: Part) -> subprocess.Popen[bytes]:

@@ -24,6 +24,8 @@ START_SECONDS = 120
 STEADY_SECONDS = 60
 """Who lived this long before dying starts again without the patience learned before."""
 FIRST_DELAY, LAST_DELAY = 0.5, 30.0
+TELL_SECONDS = 10
+"""Whoever waits this long wants to know for what."""
 
 
 @dataclass
@@ -62,8 +64,10 @@ class Supervisor:
 
     def start(self, parts: list[Part]) -> bool:
         """Start them all, then wait for each; False if a stop was asked for meanwhile."""
-        fresh = [Member(part, spawn(part), time.monotonic()) for part in parts]
-        self._members += fresh
+        fresh = []
+        for part in parts:  # ours as soon as it runs, should the next one not
+            fresh.append(Member(part, spawn(part), time.monotonic()))
+            self._members.append(fresh[-1])
         deadline = time.monotonic() + START_SECONDS
         for member in fresh:
             while not member.part.ready():
@@ -72,19 +76,22 @@ class Supervisor:
                 self._refuse_dead(fresh)
                 if time.monotonic() > deadline:
                     raise StartFailed(
-                        f"{member.part.name} is not ready after {START_SECONDS} s; "
-                        f"its log: {member.part.log}"
+                        f"{member.part.name} is not ready after {START_SECONDS} s"
+                        f"{member.part.missing()}; its log: {member.part.log}"
                     )
                 self._interrupts.wait(0.1)
         return not self._interrupts.stops
 
     def run(self, part: Part) -> int | None:
         """Run one to its end; its exit code, or None if a stop was asked for meanwhile."""
-        process = spawn(part)
+        process, begun, told = spawn(part), time.monotonic(), False
         while process.poll() is None:
             if self._interrupts.stops:
                 kill(process)
                 return None
+            if not told and time.monotonic() - begun > TELL_SECONDS:
+                self._say(f"{part.name} takes its time; its log: {part.log}")
+                told = True
             self._interrupts.wait(0.2)
         return process.returncode
 
@@ -125,10 +132,20 @@ class Supervisor:
                 f"{delay:g} s; its log: {member.part.log}"
             )
         elif member.again_at is not None and now >= member.again_at:
+            self._start_again(member)
+
+    def _start_again(self, member: Member) -> None:
+        try:
             member.process = spawn(member.part)
-            member.started, member.again_at = time.monotonic(), None
-            self._say(f"{member.part.name} runs again (pid {member.process.pid})")
-            self._changed(self.pids)
+        except (OSError, subprocess.SubprocessError) as error:  # no memory, no room: it may come
+            member.again_at = time.monotonic() + LAST_DELAY
+            self._say(
+                f"{member.part.name} can't be started ({error}); tried again in {LAST_DELAY:g} s"
+            )
+            return
+        member.started, member.again_at = time.monotonic(), None
+        self._say(f"{member.part.name} runs again (pid {member.process.pid})")
+        self._changed(self.pids)
 
     def _stop_stage(self, members: list[Member]) -> None:
         begun = time.monotonic()

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.platform.errors import Refused, StartFailed
 
 
 def test_help_names_the_words():
@@ -55,3 +57,35 @@ def test_an_admin_key_without_tables_says_what_is_missing(tmp_path, monkeypatch)
     done = CliRunner().invoke(app, ["admin-key"])
     assert done.exit_code == 2
     assert "upgrade head" in done.output
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql://u:hidden@127.0.0.1:1/x", "Connection refused"),
+        ("postgresql://u:hidden@127.0.0.1:port/x", "not a database's URL"),
+        ("sqlite:////none/x.db", "unable to open"),
+        ("nonsense", "Could not parse"),
+        ("nosuchsql://u:hidden@h/x", "nosuchsql"),
+    ],
+)
+def test_an_admin_key_says_why_there_is_none(monkeypatch, url, reason):
+    monkeypatch.setenv("TUNEYARD_DATABASE_URL", url)
+    done = CliRunner().invoke(app, ["admin-key"])
+    assert done.exit_code == 2
+    assert done.output.count("\n") == 1
+    assert reason in done.output
+    assert "hidden" not in done.output and "upgrade head" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(StartFailed("not ready"), 1), (Refused("in use"), 2), (httpx.ReadTimeout("timed out"), 1)],
+)
+def test_a_demo_that_fails_says_so_in_one_line(monkeypatch, error, code):
+    def fail(**options):
+        raise error
+
+    monkeypatch.setattr("cli.demo.run.run_demo", fail)
+    done = CliRunner().invoke(app, ["demo"])
+    assert (done.exit_code, done.output) == (code, f"tuneyard demo: {error}\n")

@@ -1,6 +1,7 @@
 """`tuneyard up`: a whole platform starts, heals, goes on, and leaves nothing behind."""
 
 import base64
+import errno
 import os
 import shutil
 import signal
@@ -12,7 +13,8 @@ import urllib.request
 import pytest
 
 from cli.platform.broker import private_folder
-from cli.up import up
+from cli.platform.connection import Connection
+from cli.up import _note, up
 from tests.cli.platform_process import COMMAND, Platform, alive, environment, wait_for
 
 PARTS = {"up", "broker", "gpu0", "cpu0", "keeper", "beat", "api", "flower"}
@@ -140,6 +142,9 @@ def quiet_umask():
         ("DATABASE_URL", "sqlite:///here.db", "write an absolute path"),
         ("DATABASE_URL", "postgresql://u:hidden@127.0.0.1:1/x", "can't prepare the database"),
         ("DEVICE", "cuda", "no GPU is visible"),
+        ("DEVICE", "cuda:1", "TUNEYARD_DEVICE: "),
+        ("STORAGE_URL", "file://shared", "write an absolute path"),
+        ("STORAGE_URL", "shared", "write an absolute path"),
     ],
 )
 def test_a_broken_setting_is_one_clear_line(monkeypatch, capsys, tmp_path, setting, value, reason):
@@ -172,3 +177,32 @@ def test_opening_it_to_the_network_is_warned_of(capsys, tmp_path, monkeypatch):
     assert up(data_dir=tmp_path, host="0.0.0.0", port=0, workers=None) == 0
     assert "opens the API to the network" in capsys.readouterr().err
     private_folder(tmp_path).rmdir()
+
+
+@pytest.mark.usefixtures("quiet_umask")
+@pytest.mark.parametrize("place", ["_plan", "_run"])
+def test_a_full_disk_at_the_start_is_one_clear_line(capsys, tmp_path, monkeypatch, place):
+    def fail(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device", "connection.new")
+
+    monkeypatch.setattr(f"cli.up.{place}", fail)
+    assert up(data_dir=tmp_path, host="127.0.0.1", port=0, workers=None) == 1
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "No space left on device" in errors
+    shutil.rmtree(private_folder(tmp_path))
+
+
+@pytest.mark.usefixtures("quiet_umask")
+def test_a_file_system_without_locks_is_one_clear_line(capsys, tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    assert up(data_dir=tmp_path, host="127.0.0.1", port=0, workers=None) == 1
+    assert capsys.readouterr().err == f"tuneyard: data directory {tmp_path}: No locks available\n"
+
+
+def test_what_cannot_be_noted_while_it_works_is_said_and_no_more(capsys, tmp_path):
+    _note(tmp_path / "gone", Connection())
+    assert "connection.json is not up to date: No such file" in capsys.readouterr().err

@@ -64,6 +64,26 @@ def test_a_folder_that_somebody_else_made_is_not_used(tmp_path, folder, monkeypa
         foreign.rmdir()
 
 
+def test_a_look_finds_it_from_any_session_and_makes_none(tmp_path, folder, monkeypatch):
+    session = tmp_path / "session"
+    session.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+    assert broker.find_folder(tmp_path) == folder == broker.private_folder(tmp_path)
+    assert broker.find_folder(session) is None
+    assert broker.find_folder(tmp_path / "none") is None
+
+
+def test_a_file_of_that_name_is_not_used(tmp_path, folder):
+    folder.rmdir()
+    folder.touch()
+    found = broker.private_folder(tmp_path)
+    assert found.is_dir()
+    assert broker.find_folder(tmp_path) is None
+    found.rmdir()
+    folder.unlink()
+    folder.mkdir()
+
+
 def test_a_message_survives_the_death_of_the_broker(tmp_path, folder):
     state = tmp_path / "broker"
     process = start(folder, state)

@@ -35,6 +35,11 @@ def test_an_unknown_host_is_refused():
         ports.take_port("nowhere.invalid", 0)
 
 
+def test_an_address_of_another_machine_is_not_blamed_on_the_port():
+    with pytest.raises(Refused, match="--host 203.0.113.7: not an address of this machine"):
+        ports.take_port("203.0.113.7", 0)
+
+
 @pytest.mark.parametrize("port", [-1, 65536])
 def test_what_is_no_port_is_refused(port):
     with pytest.raises(Refused, match="between 0 and 65535"):

@@ -1,5 +1,6 @@
 """Parts are started in order, restarted when they die, stopped in reverse, never left behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cli.platform import supervision
 from cli.platform.errors import StartFailed
 from cli.platform.interrupts import Interrupts
 from cli.platform.processes import Part
@@ -103,6 +105,50 @@ def test_each_death_is_followed_by_a_longer_pause(supervisor, interrupts, spoken
     pauses = [line.split(" in ")[1].split(" s;")[0] for line in spoken if "ended" in line]
     assert pauses == ["0.5", "1", "2"]
     assert "(exit code 3)" in spoken[0]
+
+
+def test_a_part_that_can_not_be_started_again_is_tried_later(
+    supervisor, interrupts, spoken, tmp_path, monkeypatch
+):
+    supervisor.start([part(tmp_path, "api", WAITING)])
+    first = supervisor.pids["api"]
+    monkeypatch.setattr(supervision, "LAST_DELAY", 0.5)
+
+    def fail(part):
+        monkeypatch.undo()
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(supervision, "spawn", fail)
+    os.kill(first, signal.SIGKILL)
+    monkeypatch.setattr(supervision, "FIRST_DELAY", 0.1)
+    watch_until(supervisor, interrupts, lambda: any("can't be" in line for line in spoken))
+    assert "api can't be started ([Errno 11] Resource temporarily unavailable)" in spoken[1]
+    supervisor._members[0].again_at = 0
+    watch_until(supervisor, interrupts, lambda: supervisor.pids.get("api", first) != first)
+
+
+def test_what_one_could_not_start_does_not_leave_the_others_behind(
+    supervisor, tmp_path, monkeypatch
+):
+    good = part(tmp_path, "api", WAITING)
+    bad = Part(**{**vars(part(tmp_path, "beat", WAITING)), "command": (str(tmp_path / "none"),)})
+    with pytest.raises(FileNotFoundError):
+        supervisor.start([good, bad])
+    assert set(supervisor.pids) == {"api"}
+
+
+def test_a_part_that_is_not_ready_says_what_it_waits_for(supervisor, tmp_path, monkeypatch):
+    monkeypatch.setattr(supervision, "START_SECONDS", 0.3)
+    slow = part(tmp_path, "api", WAITING)
+    ways = {"ready": lambda: False, "missing": lambda: " (storage is away)"}
+    with pytest.raises(StartFailed, match=r"not ready after 0.3 s \(storage is away\); its log"):
+        supervisor.start([Part(**{**vars(slow), **ways})])
+
+
+def test_whoever_waits_for_long_is_told_for_what(supervisor, spoken, tmp_path, monkeypatch):
+    monkeypatch.setattr(supervision, "TELL_SECONDS", 0.1)
+    assert supervisor.run(part(tmp_path, "migrate", "sleep 1; exit 0")) == 0
+    assert spoken == [f"migrate takes its time; its log: {tmp_path / 'migrate.log'}"]
 
 
 def test_what_a_dead_part_leaves_behind_is_killed(supervisor, interrupts, spoken, tmp_path):
