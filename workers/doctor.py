@@ -151,7 +151,6 @@ def check_failpoints() -> Iterator[Finding]:
 
 
 def check_database(settings: Settings) -> Iterator[Finding]:
-    migrate = "stop nothing; run `python -m alembic -c migrations/alembic.ini upgrade head`"
     path = settings.database_url.partition("sqlite:///")[2]
     if path and not Path(path).exists():  # to connect would make it
         mend = "`tuneyard up` makes it; is TUNEYARD_DATA_DIR or TUNEYARD_DATABASE_URL right?"
@@ -164,13 +163,19 @@ def check_database(settings: Settings) -> Iterator[Finding]:
         mend = "start it, or mend TUNEYARD_DATABASE_URL"
         yield Finding(BROKEN, f"can't be reached: {_one_line(error)}", mend)
         return
+    config = _migrations() / "alembic.ini"
+    migrate = (
+        f"stop nothing; run `{sys.executable} -m alembic -c {config} upgrade head` "
+        "(compose: `docker compose run --rm migrate`)"
+    )
     scripts = ScriptDirectory(str(_migrations()))
     known = {script.revision for script in scripts.walk_revisions()}
     if not there:
         yield Finding(BROKEN, "has none of our tables", migrate)
     elif there - known:
-        mend = "this program is older than its database: install the version that migrated it"
-        yield Finding(BROKEN, f"is at the unknown revision {', '.join(sorted(there))}", mend)
+        # Migrations add: this is where the way back to the version before leads.
+        mend = "a newer version migrated it, and this one works with its tables; upgrade again soon"
+        yield Finding(WARNING, f"is at {', '.join(sorted(there))}, ahead of this program", mend)
     elif there != set(scripts.get_heads()):
         yield Finding(BROKEN, f"is at {', '.join(sorted(there))}, behind this program", migrate)
     else:
@@ -181,7 +186,7 @@ def _migrations() -> Path:
     found = find_spec("migrations")
     if found is None or not found.submodule_search_locations:
         raise RuntimeError("the package `migrations` is not installed")
-    return Path(found.submodule_search_locations[0])
+    return Path(found.submodule_search_locations[0]).resolve()
 
 
 def check_clock() -> Iterator[Finding]:
@@ -268,12 +273,21 @@ def check_models(settings: Settings, *, deep: bool) -> Iterator[Finding]:
             fault = store.verify(name) if deep else _wrong_size(store, name)
         except InvalidInput as error:
             fault = error.message
-        mend = f"`tuneyard models fetch {name}` brings it again" if fault else ""
+        mend = f"`tuneyard models fetch {_source(store, name)}` brings it again" if fault else ""
         how = "every byte as recorded" if deep else "every file there, sizes as recorded"
         yield Finding(BROKEN if fault else OK, f"{name}: {fault or how}", mend)
     if not names:
         mend = "on a machine with workers: `tuneyard models fetch smollm2-135m`"
         yield Finding(WARNING, f"none in {store.root}", mend)
+
+
+def _source(store: ModelStore, name: str) -> str:
+    """What to fetch for a model of that name: one of the catalogue, or where it came from."""
+    try:
+        source = Path(store.get(name)["source"])
+    except (InvalidInput, KeyError):
+        return name
+    return f"{source} --name {name}" if source.is_absolute() else name
 
 
 def _wrong_size(store: ModelStore, name: str) -> str | None:
@@ -365,4 +379,6 @@ def show(findings: list[tuple[str, Finding]]) -> None:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     sys.exit(main())

@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TuneyardError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 2
+    except OSError as error:  # a home that can't be written, a full disk
+        print(f"error: {error}; TUNEYARD_MODEL_DIR says where models are kept", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -170,4 +173,6 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     sys.exit(main())

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from core.db import db_now, get_database
 from core.fleet import service as fleet
@@ -82,7 +82,8 @@ def test_a_damaged_model_is_found(whole: dict[str, str], tmp_path: Path, deep: b
     if deep:
         assert states(doctor.look())["models"] == OK
     else:
-        assert "models fetch tiny" in finding("models").mend
+        mend = finding("models").mend
+        assert mend.endswith("/tiny --name tiny` brings it again"), "from where it came"
 
 
 def test_an_armed_failpoint_and_a_mistyped_setting_are_found(
@@ -113,10 +114,16 @@ def test_a_database_that_is_behind_missing_or_away_is_found(
         assert not (tmp_path / "old.db").exists(), "to look must not make one"
         migrate(old, "0001")
         assert "behind" in finding("database").found
-        assert "upgrade head" in finding("database").mend
+        assert f"{ROOT}/migrations/alembic.ini upgrade head" in finding("database").mend
     with changed(whole, database_url="postgresql://nobody@127.0.0.1:1/none"):
         found = states(doctor.look())
         assert (found["database"], found["keeper"]) == (BROKEN, WARNING)
+
+
+def test_a_database_of_a_newer_version_is_a_warning(whole: dict[str, str]) -> None:
+    with get_database().transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert "is at 9999, ahead of this program" in finding("database", WARNING).found
 
 
 def test_a_storage_that_can_not_be_written_is_found(whole: dict[str, str], tmp_path: Path) -> None:

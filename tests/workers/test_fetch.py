@@ -223,3 +223,11 @@ def test_a_full_disk_is_said_before_the_download(packaged, store, monkeypatch):
     monkeypatch.setattr(fetching, "ROOM", 10**15)
     with pytest.raises(Unavailable, match="are needed"):
         fetch("tiny-gguf", store)
+
+
+def test_a_store_that_can_not_be_written_is_one_line(tiny_dir, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main([str(tiny_dir), "--store", str(tmp_path / "file" / "models")]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "Not a directory" in errors and "TUNEYARD_MODEL_DIR" in errors
