@@ -106,7 +106,9 @@ class Composition:
 
     def environment(self, name: str) -> dict[str, str]:
         written = self.services[name].get("environment", {})
-        here = {key: self._text(str(value)) for key, value in written.items()}
+        # One without a value is handed on if it is set, which `os.environ` below does.
+        given = {key: value for key, value in written.items() if value is not None}
+        here = {key: self._text(str(value)) for key, value in given.items()}
         if "TUNEYARD_DATABASE_URL" in here:
             here["TUNEYARD_DATABASE_URL"] = self.database_url
             # Importing torch ahead takes longer than all else here together.

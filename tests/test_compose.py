@@ -19,7 +19,7 @@ OURS = sorted(set(SERVICES) - {"postgres", "redis"})
 def test_every_process_of_the_design_is_a_service():
     assert set(SERVICES) == {
         *("postgres", "redis", "migrate", "api", "keeper", "beat"),
-        *("worker-gpu", "worker-cpu", "flower"),
+        *("worker-gpu", "worker-gpu-on-cpu", "worker-cpu", "flower"),
     }
 
 
@@ -77,9 +77,28 @@ def test_the_gpu_worker_alone_reserves_a_gpu():
     assert [name for name in SERVICES if "deploy" in SERVICES[name]] == ["worker-gpu"]
 
 
+def test_a_machine_without_a_gpu_has_a_profile_of_its_own():
+    assert [name for name in SERVICES if "profiles" in SERVICES[name]] == ["worker-gpu-on-cpu"]
+    one = SERVICES["worker-gpu-on-cpu"]
+    assert one["environment"]["TUNEYARD_DEVICE"] == "cpu"
+    assert {"-Q", "gpu"} <= set(one["command"])
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_logs_are_bounded(name):
+    assert SERVICES[name]["logging"] == {"driver": "local"}
+
+
+def test_the_keys_of_an_object_store_are_handed_on_if_they_are_set():
+    for name in OURS:
+        given = SERVICES[name]["environment"]
+        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+            assert given[key] is None and key in given, name
+
+
 def test_workers_have_longer_to_stop_than_a_job_to_save_itself():
     grace = Settings.model_fields["stop_grace_seconds"].default
-    for name in ("worker-gpu", "worker-cpu"):
+    for name in ("worker-gpu", "worker-gpu-on-cpu", "worker-cpu"):
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > grace + 10
 
 
