@@ -87,6 +87,14 @@ def test_examples_by_curl_ask_paths_that_there_are(page: Path):
     paths = create_app().openapi()["paths"]
     routes = [re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)) for path in paths]
     for block in blocks(page, "bash", "sh"):
-        for path in re.findall(r"\$(?:BASE|URL|TUNEYARD)\"?((?:/[^\s\"'?]+)+)", block):
-            full = path if path.startswith("/v1") else f"/v1{path}"
-            assert any(route.fullmatch(full) for route in routes), path
+        for path in re.findall(r"\$BASE\"?((?:/[^\s\"'?]+)+)", block):
+            assert any(route.fullmatch(f"/v1{path}") for route in routes), path
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=name_of)
+def test_examples_reach_the_platform_where_it_is(page: Path):
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r"127\.0\.0\.1:\d+[^\s\"`)]*", text)) <= {"127.0.0.1:8400/v1"}
+    asking = "\n".join(block for block in blocks(page, "bash", "sh") if "curl" in block)
+    assert set(re.findall(r"\$(\w*(?:BASE|URL|TUNEYARD)\w*)", asking)) <= {"BASE"}
+    assert "$BASE" not in asking or re.search(r"BASE=|`\$BASE` the platform", text)

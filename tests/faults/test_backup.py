@@ -70,7 +70,9 @@ def back_up(url: str, storage: Path, into: Path) -> None:
         dump = [str(postgres_programs() / "pg_dump"), "--format=custom", "--file"]
         subprocess.run([*dump, str(into / "tuneyard.dump"), url], check=True)
     # Not checked: a checkpoint that is rotated away meanwhile is a file that vanishes.
-    subprocess.run(["cp", "-a", str(storage), str(into / "storage")], stderr=subprocess.DEVNULL)
+    (into / "storage").mkdir()
+    copy = ["cp", "-a", f"{storage}/.", str(into / "storage")]
+    subprocess.run(copy, stderr=subprocess.DEVNULL)
 
 
 def restore(kind: str, backup: Path, folder: Path, server: str) -> str:

@@ -313,14 +313,15 @@ def test_the_page_for_users_does_what_it_says(
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     code = "\n".join(block for block in blocks if "jobs.pause" not in block)
     there = {
-        "http://127.0.0.1:8000": platform.connection["base_url"],
+        "http://127.0.0.1:8400": platform.connection["base_url"],
+        '"ty-…"': repr(platform.connection["api_key"]),
         "qwen2.5-0.5b-instruct": "tiny",
         '"database": "sales"': '"database": "shop"',
     }
     for written, real in there.items():
         assert written in code
         code = code.replace(written, real)
-    exec(compile(code, str(PAGE), "exec"), {"KEY": platform.connection["api_key"]})
+    exec(compile(code, str(PAGE), "exec"), {})
     said = capsys.readouterr().out
     assert "ft:tiny:default:sales-sql:job_" in said
     assert "metrics Step 1/" in said and ":ckpt-step-" in said
