@@ -15,14 +15,16 @@
 PYTHON ?= python3
 MODEL ?= smollm2-135m
 SEED ?= 1
-DATA ?= $(TUNEYARD_DATA_DIR)/geoquery
+DATA ?= $(if $(TUNEYARD_DATA_DIR),$(TUNEYARD_DATA_DIR)/geoquery)
 VENV := .venv
 BIN := $(VENV)/bin
+# Where the locale is C or POSIX, Python's own text is UTF-8 all the same.
+export PYTHONUTF8 := 1
 INSTALLED := $(VENV)/.installed
 
 .PHONY: setup demo demo-short up test lint proof fuzz gpu-check chaos chaos-setup
 BENCHES := training memory inference adapters latency growth accuracy serve
-.PHONY: bench bench-queue bench-api bench-page $(BENCHES:%=bench-%)
+.PHONY: bench bench-data bench-queue bench-api bench-page $(BENCHES:%=bench-%)
 .DELETE_ON_ERROR:
 
 # install_seconds, which the demo reports, is both: the packages and the model. The model is looked
@@ -88,7 +90,13 @@ chaos-setup:
 # C++ compiler). DATA is a folder with `db.sqlite` and `examples.jsonl`; MINUTES bounds the whole.
 BENCH_MODELS ?= smollm2-135m qwen2.5-coder-0.5b
 
-bench: setup
+bench-data:
+	@[ -d '$(DATA)' ] || { \
+	  echo "DATA='$(DATA)' is no folder: make $(firstword $(MAKECMDGOALS)) DATA=…," \
+	    "with db.sqlite and examples.jsonl in it" >&2; \
+	  exit 2; }
+
+bench: bench-data setup
 	@for model in $(BENCH_MODELS); do $(BIN)/tuneyard models fetch $$model || exit; done
 	@$(BIN)/python -m benchmarks $(DATA) --models $(BENCH_MODELS) \
 	  $(if $(MINUTES),--minutes $(MINUTES))
@@ -99,7 +107,7 @@ bench: setup
 bench-queue bench-api: bench-%: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.$*
 
-$(BENCHES:%=bench-%): bench-%: setup
+$(BENCHES:%=bench-%): bench-%: bench-data setup
 	@$(BIN)/tuneyard models fetch $(MODEL)
 	@$(BIN)/python -m benchmarks.$* $(DATA) --model $(MODEL) $(if $(MINUTES),--minutes $(MINUTES))
 
