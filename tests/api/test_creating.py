@@ -213,7 +213,7 @@ CREATIONS: dict[str, Callable[[TestClient, Path], Pair]] = {
     "/v1/evaluations": of_json(
         "/v1/evaluations", model="tiny", dataset="pairs", split="test", other={"limit": 1}
     ),
-    "/v1/merges": of_json("/v1/merges", adapter="theirs:1", other={"adapter": "theirs@production"}),
+    "/v1/merges": of_json("/v1/merges", adapter="theirs:1", name="made", other={"name": "another"}),
     "/v1/adapters/{name}/aliases/{alias}/rollback": rollback,
     "/v1/keys": key,
     "/v1/projects": project,

@@ -141,7 +141,7 @@ def assert_ended(job_id: str, what: str) -> None:
 def test_a_stopped_job_frees_its_runner_and_goes_on_from_the_step_it_had_reached(
     platform: Path, what: str
 ) -> None:
-    job_id = submit(steps=120, every=50, seconds=0.05)
+    job_id = submit(steps=120, every=100, seconds=0.05)
     thread, ended = in_background(job_id)
     wait(lambda: (read(job_id).progress or {}).get("step", 0) > 5)
     wish(what, job_id)
@@ -149,7 +149,7 @@ def test_a_stopped_job_frees_its_runner_and_goes_on_from_the_step_it_had_reached
     assert ended == [END[what]]
     assert_ended(job_id, what)
     [reached] = steps(job_id)
-    assert reached not in (50, 100), "it saved where it was, not at the next regular step"
+    assert reached != 100, "it saved where it was, not at the next regular step"
 
     if what == "pause":
         assert run(job_id) == "not claimed", "a paused job is held"
