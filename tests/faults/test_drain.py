@@ -32,6 +32,7 @@ def test_a_worker_told_to_go_saves_its_training_and_nothing_is_done_twice(
     assert machine.attempts(job_id)[1]["resumed_from_step"] == last_step
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(18)
 def test_a_drain_that_comes_before_any_checkpoint_is_not_counted_as_an_attempt(
     machine: Rig,

@@ -201,6 +201,7 @@ def warnings(rig: Rig, job_id: str) -> list[dict[str, Any]]:
     return [event for event in events if event["level"] == "warning"]
 
 
+@pytest.mark.chaos
 @pytest.mark.fault(15)
 def test_a_halved_micro_batch_outlives_a_kill(machine: Rig) -> None:
     machine.arm("train.step@5", "oom")
