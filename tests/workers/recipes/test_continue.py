@@ -54,9 +54,11 @@ def test_it_learns_on_from_there(inputs, first, tmp_path):
     assert not same(weights(ctx.out), load_file(first / WEIGHTS))
 
 
-def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_not_from_the_start(
-    inputs, first, tmp_path
+@pytest.mark.parametrize("named", [True, False], ids=["another attempt", "another job"])
+def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_in_its_shape(
+    inputs, first, tmp_path, named
 ):
+    """A job that goes on from the checkpoint names that, and the adapter no more."""
     whole = going_on(inputs, first, tmp_path / "whole", save_steps=2)
     train.run(whole)
     killed = going_on(inputs, first, tmp_path / "killed", save_steps=2)
@@ -64,30 +66,10 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_not_from_the_star
     with pytest.raises(Killed):
         train.run(killed)
     left = killed.keep_checkpoint(tmp_path / "kept")
-    on = context(
-        inputs | {"continue_from": first},
-        tmp_path / "on",
-        {**EXACT, "epochs": 1, "save_steps": 2},
-        resume=left,
-    )
-    train.run(on)
-    assert same(weights(on.out), weights(whole.out))
-
-
-def test_going_on_from_a_checkpoint_keeps_the_shape_that_was_another_adapters(
-    inputs, first, tmp_path
-):
-    """The job that goes on names the checkpoint, and the adapter no more."""
-    whole = going_on(inputs, first, tmp_path / "whole", save_steps=2)
-    train.run(whole)
-    killed = going_on(inputs, first, tmp_path / "killed", save_steps=2)
-    killed.dies_after = 3
-    with pytest.raises(Killed):
-        train.run(killed)
-    left = killed.keep_checkpoint(tmp_path / "kept")
-    on = context(inputs, tmp_path / "on", {**EXACT, "epochs": 1, "save_steps": 2}, resume=left)
-    result = train.run(on)
-    assert (result["resolved"]["lora"]["r"], result["resolved"]["lora"]["alpha"]) == (4, 8)
+    given = inputs | ({"continue_from": first} if named else {})
+    on = context(given, tmp_path / "on", {**EXACT, "epochs": 1, "save_steps": 2}, resume=left)
+    lora = train.run(on)["resolved"]["lora"]
+    assert (lora["r"], lora["alpha"]) == (4, 8)
     assert same(weights(on.out), weights(whole.out))
 
 
