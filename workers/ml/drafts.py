@@ -1,46 +1,87 @@
-"""Drafts of what a row says next, looked up in its own text. Knows tokens; no model.
+"""Drafts of what a row says next, looked up in texts. Knows tokens; no model.
 
 An answer often repeats its prompt: names of tables and columns from the schema, values from the
-question, its own clauses. The tokens that followed the last few ones earlier are tried as a draft
-(prompt lookup decoding, Saxena 2023); the engine verifies them in one forward.
+question, its own clauses. And it repeats what others have been told: on one database the same joins
+and conditions come again and again. The tokens that followed the last few ones earlier are tried as
+a draft (prompt lookup decoding, Saxena 2023; from other answers: REST, arXiv 2311.08252); the
+engine verifies them in one forward.
 """
 
 from collections.abc import Iterable, Sequence
 
 # How many last tokens are looked up, longest first, and how many are drafted behind them.
-MATCHES = (3, 2, 1)
+MATCHES = (6, 4, 3, 2, 1)
 DRAFT = 8
+# Answers of so many tokens are remembered at least, and at most twice as many.
+HEARD_TOKENS = 4096
 
 
-class Lookup:
-    """What followed each run of MATCHES tokens in a text, the last time it stood there."""
+class Phrases:
+    """Texts, and what followed each run of MATCHES tokens in them, the last time it stood there."""
 
-    def __init__(self, token_ids: Iterable[int]) -> None:
+    def __init__(self) -> None:
         self._ids: list[int] = []
         self._next: dict[tuple[int, ...], int] = {}
-        self._extend(token_ids)
-        self._prompt = len(self._ids)
 
-    def draft(self, tokens: Sequence[int], count: int) -> list[int]:
-        """Up to `count` tokens that may follow prompt + `tokens`, which is what was generated; it
-        only grows from call to call."""
-        self._extend(tokens[len(self._ids) - self._prompt :])
-        for length in MATCHES:
-            start = self._next.get(tuple(self._ids[-length:]))
-            if start is not None:
-                return self._copied(start, count)
-        return []
+    def __len__(self) -> int:
+        return len(self._ids)
 
-    def _copied(self, start: int, count: int) -> list[int]:
-        """`count` tokens from `start`; behind the text's end what was copied is copied again."""
-        period = len(self._ids) - start
-        tokens = self._ids[start : start + count]
-        return [tokens[i % period] for i in range(count)]
-
-    def _extend(self, token_ids: Iterable[int]) -> None:
+    def add(self, token_ids: Iterable[int]) -> None:
+        """Behind what is there: runs reach over the seam."""
         for token in token_ids:
             end = len(self._ids)
             for length in MATCHES:
                 if length <= end:
                     self._next[tuple(self._ids[end - length : end])] = end
             self._ids.append(token)
+
+    def last(self, length: int) -> tuple[int, ...]:
+        """The run that it ends with."""
+        return tuple(self._ids[-length:])
+
+    def after(self, run: tuple[int, ...], count: int) -> list[int]:
+        """Up to `count` tokens behind a run; behind the end what was copied is copied again."""
+        start = self._next.get(run)
+        if start is None:
+            return []
+        period = len(self._ids) - start
+        tokens = self._ids[start : start + count]
+        return [tokens[i % period] for i in range(count)]
+
+
+class Heard:
+    """Answers that were given of late, for those who ask the same model about the same matter. They
+    show in how fast others are answered, so that those who share them should trust each other."""
+
+    def __init__(self) -> None:
+        self._new, self._old = Phrases(), Phrases()
+
+    def add(self, token_ids: Iterable[int]) -> None:
+        """An answer, to its end."""
+        if len(self._new) >= HEARD_TOKENS:
+            self._new, self._old = Phrases(), self._new
+        self._new.add(token_ids)
+
+    def after(self, run: tuple[int, ...], count: int) -> list[int]:
+        return self._new.after(run, count) or self._old.after(run, count)
+
+
+class Lookup:
+    """Drafts for one answer, out of its own text (a prompt, then what was generated) and what else
+    was heard. The longest run that is found counts, and of equal ones that of the own text."""
+
+    def __init__(self, prompt_ids: Iterable[int], heard: Heard | None = None) -> None:
+        self._own = Phrases()
+        self._own.add(prompt_ids)
+        self._prompt = len(self._own)
+        self._texts = [self._own] if heard is None else [self._own, heard]
+
+    def draft(self, tokens: Sequence[int], count: int) -> list[int]:
+        """Up to `count` tokens that may follow prompt + `tokens`, which is what was generated; it
+        only grows from call to call."""
+        self._own.add(tokens[len(self._own) - self._prompt :])
+        for run in map(self._own.last, MATCHES):
+            for text in self._texts:
+                if found := text.after(run, count):
+                    return found
+        return []

@@ -368,6 +368,8 @@ class Engine:
                 row.tokens.append(token)
                 if (completion := self.endings.of(row)) is not None:
                     ended[index] = completion
+                    if row.request.heard is not None:
+                        row.request.heard.add(row.tokens)
                     break
         self.counts.copied_bytes += compact(self._rows, set(ended), self._cache)
         return list(ended.values())

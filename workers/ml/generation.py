@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from workers.ml.drafts import Heard
 from workers.ml.sampling import Sampling
 from workers.ml.scores import Score
 
@@ -16,15 +17,15 @@ from workers.ml.scores import Score
 @dataclass(frozen=True)
 class Request:
     """`id` is the caller's; it comes back with the completion. `adapter`: one that the engine has
-    loaded under this name; None is the model as it is. `lookup_ids`: a text that the answer may
-    repeat beside the prompt, such as other answers; it changes how fast a row is, not what it says.
+    loaded under this name; None is the model as it is. `heard`: other answers, parts of which this
+    one may repeat; its own is added to them. It changes how fast a row is, not what it says.
     """
 
     id: Hashable
     prompt_ids: list[int]
     sampling: Sampling = field(default_factory=Sampling)
     adapter: str | None = None
-    lookup_ids: tuple[int, ...] = ()
+    heard: Heard | None = None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Row:
     def look_up(self, count: int) -> list[int]:
         """Up to `count` tokens that may come next."""
         if self.lookup is None:
-            self.lookup = Lookup([*self.request.lookup_ids, *self.request.prompt_ids])
+            self.lookup = Lookup(self.request.prompt_ids, self.request.heard)
         return self.lookup.draft(self.tokens, count)
 
     @property

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from core.storage import get_storage
-from workers.ml.shelf import Shelf
+from workers.ml.shelf import AtHand, Shelf
 from workers.transfer import storage_failure
 
 FETCHES = 2
@@ -46,8 +46,7 @@ class Adapters:
         fetched = self._fetching.get(key)
         return self._shelf.oldest if fetched is not None and fetched.done() else None
 
-    def use(self, key: str) -> Path:
-        """The folder of one that is at hand."""
+    def use(self, key: str) -> AtHand:
         return self._shelf.use(key)
 
     def wait(self, seconds: float) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from core.errors import JobFailure
 from core.serving.wire import Chat, Request, Sql
-from core.training.prompts import PromptTemplate
+from core.training.prompts import FILE_NAME, PromptTemplate
 from workers.ml import generation
 from workers.ml.answering import choose_template
+from workers.ml.drafts import Heard
 from workers.ml.prefixes import common_prefix
 from workers.ml.sampling import Sampling
+from workers.ml.shelf import AtHand
 
 MOST_TEMPLATES = 256
 """Models and schemas whose prompts are remembered."""
@@ -24,15 +26,18 @@ class Prompts:
     def __init__(self, tokenizer, model_dir: Path) -> None:
         self.tokenizer = tokenizer
         self.model_dir = model_dir
+        # A model that was trained is one project's; a base model answers all of them, who are to
+        # learn nothing of each other.
+        self._heard = Heard() if (model_dir / FILE_NAME).exists() else None
         self._template = lru_cache(MOST_TEMPLATES)(self._choose_template)
         self._beginning = lru_cache(MOST_TEMPLATES)(self._find_beginning)
 
     def for_engine(
-        self, request_id: str, request: Request, *, adapter: str | None, folder: Path | None
+        self, request_id: str, request: Request, adapter: str | None, at_hand: AtHand | None
     ) -> generation.Request:
-        """`folder` is the adapter's. `InvalidInput` or JobFailure where it can't be asked."""
+        """`at_hand`: the adapter, if any. `InvalidInput` or JobFailure where it can't be asked."""
         prompt = request.prompt
-        template = self._template_for(prompt, folder)
+        template = self._template_for(prompt, at_hand)
         if isinstance(prompt, Chat):
             prompt_ids = template.encode_turns(self.tokenizer, prompt.messages)
         else:
@@ -47,13 +52,15 @@ class Prompts:
             sql=isinstance(prompt, Sql) and template.style != "chat",
             logprobs=request.logprobs,
         )
-        return generation.Request(request_id, prompt_ids, sampling, adapter)
+        heard = self._heard if at_hand is None else at_hand.heard
+        return generation.Request(request_id, prompt_ids, sampling, adapter, heard)
 
-    def beginning(self, prompt: Sql, folder: Path | None) -> list[int]:
+    def beginning(self, prompt: Sql, at_hand: AtHand | None) -> list[int]:
         """What every question on that database begins with: the schema, where the prompt has it."""
-        return list(self._beginning(self._template_for(prompt, folder)))
+        return list(self._beginning(self._template_for(prompt, at_hand)))
 
-    def _template_for(self, prompt: Chat | Sql, folder: Path | None) -> PromptTemplate:
+    def _template_for(self, prompt: Chat | Sql, at_hand: AtHand | None) -> PromptTemplate:
+        folder = None if at_hand is None else at_hand.folder
         if isinstance(prompt, Chat):
             return self._template(folder, "chat", None, None)
         return self._template(folder, "sql", prompt.schema_text, prompt.dialect or "sqlite")

@@ -99,10 +99,10 @@ class Server:
 
     def _submit(self, asked: Asked) -> None:
         request, adapter = asked.request, asked.adapter
-        folder = None if adapter is None else self.adapters.use(adapter)
-        made = self.prompts.for_engine(asked.id, request, adapter=adapter, folder=folder)
+        at_hand = None if adapter is None else self.adapters.use(adapter)
+        made = self.prompts.for_engine(asked.id, request, adapter, at_hand)
         if isinstance(request.prompt, Sql):
-            beginning = self.prompts.beginning(request.prompt, folder)
+            beginning = self.prompts.beginning(request.prompt, at_hand)
             self.engine.share_prefix(beginning, adapter=adapter)
         self.engine.submit(made)
         whole = not request.stream or made.sampling.sql

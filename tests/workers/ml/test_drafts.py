@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.tiny_model import build_tiny_model
-from workers.ml.drafts import DRAFT, Lookup
+from workers.ml.drafts import DRAFT, HEARD_TOKENS, Heard, Lookup
 from workers.ml.engine import Engine
 from workers.ml.generation import Request
 from workers.ml.loading import LoadedModel, load_base
@@ -32,15 +32,20 @@ def prompts(tiny):
     return [tiny.tokenizer(SCHEMA + question).input_ids for question in QUESTIONS]
 
 
-def ask(loaded, prompts, *, rows, max_rows=None, lookup_ids=(), **sampling):
+def ask(loaded, prompts, *, rows, max_rows=None, heard=None, **sampling):
     """The engine and its completions by request; `rows`: while so few are decoded it drafts."""
     engine = Engine(loaded, max_rows=max_rows)
     engine.drafting_rows = rows
     sampling = Sampling(**{"max_new_tokens": 40, **sampling})
-    requests = [
-        Request(i, ids, sampling, lookup_ids=tuple(lookup_ids)) for i, ids in enumerate(prompts)
-    ]
+    requests = [Request(i, ids, sampling, heard=heard) for i, ids in enumerate(prompts)]
     return engine, {c.id: c for c in engine.generate(requests)}
+
+
+def having_heard(*texts):
+    heard = Heard()
+    for text in texts:
+        heard.add(text)
+    return heard
 
 
 def said(completions):
@@ -65,13 +70,23 @@ def test_a_row_takes_a_step_less_for_each_token_that_holds(tiny, prompts):
 
 
 def test_a_text_that_holds_the_answer_makes_of_nine_steps_one(tiny, prompts):
-    plain, done = ask(tiny, prompts[:1], rows=0)
-    answer = [*prompts[0], *done[0].token_ids]
-    engine, again = ask(tiny, prompts[:1], rows=1, lookup_ids=answer)
+    plain, done = ask(tiny, prompts[1:2], rows=0, max_new_tokens=28)
+    heard = having_heard([*prompts[1], *done[0].token_ids])
+    engine, again = ask(tiny, prompts[1:2], rows=1, max_new_tokens=28, heard=heard)
     assert said(again) == said(done)
     decoded = done[0].completion_tokens - 1
     prefill = plain.counts.steps - decoded
-    assert engine.counts.steps - prefill <= math.ceil(decoded / (1 + DRAFT)) + 1
+    assert engine.counts.steps - prefill == math.ceil(decoded / (1 + DRAFT))
+
+
+def test_what_one_was_told_is_drafted_for_the_next(tiny, prompts):
+    _, plain = ask(tiny, prompts, rows=0)
+    alone, _ = ask(tiny, prompts, rows=1, max_rows=1)
+    heard = Heard()
+    ask(tiny, prompts, rows=1, max_rows=1, heard=heard)
+    engine, again = ask(tiny, prompts, rows=1, max_rows=1, heard=heard)
+    assert said(again) == said(plain)
+    assert engine.counts.steps < 0.8 * alone.counts.steps
 
 
 @pytest.mark.parametrize("limit", range(1, 12))
@@ -87,12 +102,12 @@ def test_a_stop_string_or_end_token_inside_a_draft_ends_the_answer_there(tiny, p
     for at in range(1, len(free[0].text) - 2, 5):
         stop = (free[0].text[at : at + 3],)
         _, plain = ask(tiny, prompts[:1], rows=0, stop=stop)
-        _, drafted = ask(tiny, prompts[:1], rows=1, stop=stop, lookup_ids=answer)
+        _, drafted = ask(tiny, prompts[:1], rows=1, stop=stop, heard=having_heard(answer))
         assert said(drafted) == said(plain)
         assert plain[0].finish_reason == "stop"
     engine = Engine(tiny)
     engine.endings.tokens = {free[0].token_ids[6]}
-    [done] = engine.generate([Request(0, prompts[0], lookup_ids=tuple(answer))])
+    [done] = engine.generate([Request(0, prompts[0], heard=having_heard(answer))])
     assert done.token_ids == free[0].token_ids[: free[0].token_ids.index(free[0].token_ids[6])]
 
 
@@ -141,3 +156,21 @@ def test_what_followed_last_is_drafted_longest_match_first():
     assert lookup.draft([2, 3, 1, 2, 3], 2) == [4, 9]  # 1 2 3, though 2 3 stood elsewhere later
     assert lookup.draft([2, 3, 1, 2, 3, 7], 2) == []
     assert Lookup([1, 2, 1, 2]).draft([], 5) == [1, 2, 1, 2, 1]  # a text that goes in circles
+
+
+def test_of_runs_as_long_that_of_the_own_text_counts_and_a_longer_one_before_it():
+    heard = having_heard([7, 2, 3, 8])
+    assert Lookup([2, 3, 5], heard).draft([2, 3], 1) == [5]
+    assert Lookup([2, 3, 5], heard).draft([7, 2, 3], 1) == [8]
+
+
+def test_what_was_heard_long_ago_is_forgotten():
+    heard = having_heard([1, 2, 3], *([[4] * 500] * (HEARD_TOKENS // 500)))
+    assert heard.after((1, 2), 1) == [3]
+    for _ in range(HEARD_TOKENS // 500 + 1):
+        heard.add([5] * 500)
+    assert heard.after((1, 2), 1) == [3]
+    for _ in range(HEARD_TOKENS // 500 + 1):
+        heard.add([6] * 500)
+    assert heard.after((1, 2), 1) == []
+    assert heard.after((6,), 2) == [6, 6]

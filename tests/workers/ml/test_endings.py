@@ -5,6 +5,7 @@ import torch
 
 from tests.tiny_model import build_tiny_model
 from tests.workers.ml.test_spelling import piece_tokenizer
+from workers.ml.drafts import Heard
 from workers.ml.endings import Endings
 from workers.ml.engine import Engine
 from workers.ml.generation import Request
@@ -45,9 +46,10 @@ def answered(tiny, stop, *, drafts):
     engine = Scripted(tiny)
     engine.script, engine.prompt = tiny.tokenizer(ANSWER).input_ids, len(prompt_ids)
     engine.drafting_rows = 1 if drafts else 0
-    lookup = (*prompt_ids, *engine.script)
+    heard = Heard()
+    heard.add((*prompt_ids, *engine.script))
     sampling = Sampling(max_new_tokens=len(engine.script), stop=(stop,))
-    engine.submit(Request(0, prompt_ids, sampling, lookup_ids=lookup))
+    engine.submit(Request(0, prompt_ids, sampling, heard=heard))
     voice, said, done = Voice(tiny.tokenizer, stop=(stop,)), "", []
     while engine.busy:
         done += engine.step()

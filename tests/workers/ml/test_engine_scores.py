@@ -5,6 +5,7 @@ import torch
 
 from tests.tiny_model import build_tiny_model
 from tests.workers.ml.test_engine_memory import Full
+from workers.ml.drafts import Heard
 from workers.ml.engine import Engine
 from workers.ml.generation import Request
 from workers.ml.loading import load_base
@@ -30,10 +31,10 @@ def prompts(tiny):
     return [tiny.tokenizer(SCHEMA + question).input_ids for question in QUESTIONS]
 
 
-def ask(engine, prompts, *, drafting=0, lookup_ids=(), **sampling):
+def ask(engine, prompts, *, drafting=0, heard=None, **sampling):
     engine.drafting_rows = drafting
     sampling = Sampling(**{"max_new_tokens": 24, **sampling})
-    requests = [Request(i, ids, sampling, None, lookup_ids) for i, ids in enumerate(prompts)]
+    requests = [Request(i, ids, sampling, None, heard) for i, ids in enumerate(prompts)]
     return {(done.id, done.index): done for done in engine.generate(requests)}
 
 
@@ -78,10 +79,11 @@ def test_each_token_of_a_draft_that_holds_has_its_own(tiny, prompts):
 
 def test_behind_an_end_inside_a_draft_there_are_none(tiny, prompts):
     free = ask(Engine(tiny), prompts[:1])[0, 0]
-    answer = (*prompts[0], *free.token_ids)
+    heard = Heard()
+    heard.add((*prompts[0], *free.token_ids))
     engine = Engine(tiny)
     engine.endings.tokens = {free.token_ids[6]}
-    ended = ask(engine, prompts[:1], drafting=1, lookup_ids=answer, logprobs=1)
+    ended = ask(engine, prompts[:1], drafting=1, heard=heard, logprobs=1)
     assert len(ended[0, 0].token_ids) == free.token_ids.index(free.token_ids[6])
     check(tiny, prompts, ended, best=1)
 

@@ -10,6 +10,7 @@ import torch
 
 from tests.tiny_model import build_tiny_model
 from workers.ml.cache import bytes_per_position
+from workers.ml.drafts import Heard
 from workers.ml.engine import Engine
 from workers.ml.generation import Request
 from workers.ml.loading import load_base
@@ -151,8 +152,9 @@ def test_a_draft_that_holds_saves_a_step_for_each_of_its_tokens(engine, work):
     [plain] = engine.generate([Request(0, ids, Sampling(max_new_tokens=19))])
     steps = work.forwards
     engine.drafting_rows = 1
-    answer = (*ids, *plain.token_ids)
-    [drafted] = engine.generate([Request(0, ids, Sampling(max_new_tokens=19), lookup_ids=answer)])
+    heard = Heard()
+    heard.add((*ids, *plain.token_ids))
+    [drafted] = engine.generate([Request(0, ids, Sampling(max_new_tokens=19), heard=heard)])
     assert drafted.token_ids == plain.token_ids
     # The prompt's own step gives the first token, then two of nine tokens the others.
     assert steps == 19

@@ -47,7 +47,7 @@ def test_the_least_recently_used_one_leaves(engine, folders):
     for name in "ab":
         put(shelf, folders, name)
     before = {name: say(engine, name) for name in "ab"}
-    assert shelf.use("a") == folders[1]["a"]
+    assert shelf.use("a").folder == folders[1]["a"]
     put(shelf, folders, "c")
     assert [name in shelf for name in "abc"] == [True, False, True]
     assert say(engine, "a") == before["a"]
