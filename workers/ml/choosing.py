@@ -9,16 +9,21 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from workers.ml.drafts import DRAFT
+from workers.ml.drafts import DRAFT, agreement
 from workers.ml.rows import Row
 from workers.ml.sampling import draw, greedy
 from workers.ml.scores import scores
+
+# So many times the rows may be drafted for where all have heard what their answers repeat.
+MORE_ROWS = 8
 
 
 def draft(rows: Sequence[Row], *, most_rows: int) -> None:
     """Gives the rows that are decoded drafts of one length, while they are few and all greedy.
     Shorter ones are filled up, which is verified like the rest."""
     decoding = [row for row in rows if row.tokens]
+    if all(row.request.heard is not None and row.request.heard.pays for row in decoding):
+        most_rows *= MORE_ROWS
     count = min((row.limit - len(row.tokens) - 1 for row in decoding), default=0)
     if len(decoding) > most_rows or any(row.generator for row in decoding):
         count = 0
@@ -58,8 +63,6 @@ def _next(row: Row, logits: Tensor, said: list[int]) -> list[int]:
 
 def _verified(row: Row, said: list[int]) -> list[int]:
     """The draft as far as it is what the model said, and the token behind that."""
-    right = 0
-    while right < len(row.draft) and row.draft[right] == said[right]:
-        right += 1
+    right = agreement(row.draft, said)
     row.fill -= len(row.draft) - right
     return said[: right + 1]

@@ -174,3 +174,24 @@ def test_what_was_heard_long_ago_is_forgotten():
         heard.add([6] * 500)
     assert heard.after((1, 2), 1) == []
     assert heard.after((6,), 2) == [6, 6]
+
+
+def test_many_rows_draft_once_drafts_of_what_was_heard_would_have_paid(tiny, prompts):
+    heard = Heard()
+    first, _ = ask(tiny, prompts, rows=1, heard=heard)
+    assert not heard.pays
+    answers = [[*range(n, n + 30)] for n in (0, 100, 200)]
+    for answer in answers * 4:
+        heard.add(answer)
+    assert heard.pays
+    _, greedy = ask(tiny, prompts, rows=0)
+    engine, drafted = ask(tiny, prompts, rows=1, heard=heard)
+    assert engine.counts.drafted_tokens > first.counts.drafted_tokens
+    assert said(drafted) == said(greedy)
+
+
+def test_what_was_heard_does_not_pay_where_every_answer_is_another(tiny):
+    heard = Heard()
+    for n in range(20):
+        heard.add([*range(100 * n, 100 * n + 30)])
+    assert not heard.pays
