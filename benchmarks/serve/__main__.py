@@ -3,8 +3,8 @@
     python -m benchmarks.serve FOLDER [--model NAME] [--rounds 5] [--minutes M]
 
 FOLDER is GeoQuery's. A platform of its own serves an adapter that is trained there once; all is
-warm before it counts. First tokens are compared with the engine in process, in turns. Writes
-benchmarks/results/serve-NAME.json.
+warm before it counts, and no question comes twice: a server drafts from its own answers. First
+tokens are compared with the engine in process, in turns. Writes benchmarks/results/serve-NAME.json.
 """
 
 import argparse
@@ -12,8 +12,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def main() -> None:
         version = prepare(client, options.folder, options.model)
         finish(data_dir)
         adapter = download(connection, version, data_dir / "downloaded")
-        link, asked = data_dir / "connection.json", questions(options.folder)
+        link, asked = data_dir / "connection.json", iter(questions(options.folder))
         bench = Bench(options.model, version["address"], link, adapter, asked)
         bench.warm_up()
         outcome = bench.first_tokens(options.rounds, options.minutes)
@@ -72,13 +73,14 @@ def main() -> None:
 
 @dataclass
 class Bench:
-    """A platform that answers by the name `address`, with an adapter that lies here too."""
+    """A platform that answers by the name `address`, with an adapter that lies here too.
+    `questions`: those that it has not been asked."""
 
     model: str
     address: str
     connection: Path
     adapter: Path
-    questions: Sequence[str]
+    questions: Iterator[str]
 
     @property
     def name(self) -> str:
@@ -86,12 +88,12 @@ class Bench:
 
     def warm_up(self) -> None:
         """Have the server started and the adapter loaded."""
-        warm = under(self.connection, self.address, self.questions, clients=1, requests=QUESTIONS)
+        warm = self.ask(clients=1, requests=QUESTIONS)
         if warm["failed"]:
             raise SystemExit(f"no answers: {warm['errors']}")
 
     def first_tokens(self, rounds: int, minutes: float | None) -> Outcome:
-        asked = {"questions": self.questions, "batch": QUESTIONS}
+        asked = {"questions": self.fresh(rounds * QUESTIONS), "batch": QUESTIONS}
         over_http = asked | {"connection": str(self.connection), "address": self.address}
         in_process = asked | {
             "model": str(STORE / self.model),
@@ -105,15 +107,13 @@ class Bench:
     def level(self, clients: int) -> dict[str, Any]:
         requests = REQUESTS[clients]
         tell(f"{clients} clients, {requests} requests")
-        return under(
-            self.connection, self.address, self.questions, clients=clients, requests=requests
-        )
+        return self.ask(clients=clients, requests=requests)
 
     def sql(self, client: Client) -> dict[str, Any]:
         """One question after the other through `/v1/sql`, each with rows."""
         tell(f"/v1/sql, {SQL_REQUESTS} questions")
         seconds, executes = [], 0
-        for question in self.questions[:SQL_REQUESTS]:
+        for question in self.fresh(SQL_REQUESTS):
             body = {"model": self.address, "database": NAME, "question": question, "rows": 10}
             begun = time.perf_counter()
             executes += client.post("/v1/sql", body)["executes"]
@@ -124,6 +124,15 @@ class Bench:
             "seconds": percentiles(seconds),
             "aim": SQL_SECONDS,
         }
+
+    def ask(self, *, clients: int, requests: int) -> dict[str, Any]:
+        return under(self.connection, self.address, self.fresh(requests), clients=clients)
+
+    def fresh(self, count: int) -> list[str]:
+        asked = [*islice(self.questions, count)]
+        if len(asked) < count:
+            raise SystemExit("there are too few questions; each is to be asked once")
+        return asked
 
 
 def contestant(name: str, told: dict[str, Any]) -> Contestant:

@@ -18,6 +18,7 @@ def main() -> None:
     import torch
 
     from core.training.prompts import PromptTemplate
+    from workers.ml.drafts import Heard
     from workers.ml.engine import Engine
     from workers.ml.generation import Request
     from workers.ml.loading import load_base
@@ -31,14 +32,14 @@ def main() -> None:
     engine.load_adapter("tuned", Path(told["adapter"]))
     template = PromptTemplate.load(Path(told["adapter"]))
     sampling = Sampling(max_new_tokens=MAX_TOKENS)
-    questions = cycle(told["questions"])
+    questions, heard = cycle(told["questions"]), Heard()
     turns.ready("torch", "transformers", "bitsandbytes")
     while turns.wait():
         firsts, seconds, tokens = [], [], []
         for question in islice(questions, told["batch"]):
             begun = time.perf_counter()
             prompt = template.encode(loaded.tokenizer, {"question": question, "answer": ""})
-            engine.submit(Request(0, prompt.prompt_ids, sampling, adapter="tuned"))
+            engine.submit(Request(0, prompt.prompt_ids, sampling, "tuned", heard))
             done = engine.step()
             firsts.append(time.perf_counter() - begun)
             while not done:

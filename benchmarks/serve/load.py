@@ -4,7 +4,6 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,15 @@ from benchmarks.serve.asking import Answer, ask, client_of
 PERCENTILES = (50, 95, 99)
 
 
-def under(connection: Path, model: str, questions: Sequence[str], *, clients: int, requests: int):
-    """What so many clients saw together."""
-    return asyncio.run(_under(connection, model, questions, clients, requests))
+def under(connection: Path, model: str, questions: Sequence[str], *, clients: int):
+    """What so many clients saw together, each question asked once."""
+    return asyncio.run(_under(connection, model, questions, clients))
 
 
 async def _under(
-    connection: Path, model: str, questions: Sequence[str], clients: int, requests: int
+    connection: Path, model: str, questions: Sequence[str], clients: int
 ) -> dict[str, Any]:
-    left = islice(cycle(questions), requests)
+    left = iter(questions)
     answers: list[Answer] = []
 
     async def one(client: httpx.AsyncClient) -> None:

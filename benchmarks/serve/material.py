@@ -60,9 +60,10 @@ def download(connection: dict[str, Any], version: dict[str, Any], folder: Path) 
 
 
 def questions(data: Path) -> list[str]:
-    """Those of the test split: the adapter has not seen them."""
+    """All of them, each once, those of the test split first: the adapter has not seen them."""
     lines = (data / "examples.jsonl").read_text(encoding="utf-8").splitlines()
-    return [row["question"] for row in map(json.loads, lines) if row["split"] == "test"]
+    rows = sorted(map(json.loads, lines), key=lambda row: row["split"] != "test")
+    return [*dict.fromkeys(row["question"] for row in rows)]
 
 
 def _tell(text: str) -> None:

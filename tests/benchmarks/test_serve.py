@@ -45,7 +45,7 @@ def test_clients_share_the_requests_and_see_when_their_tokens_come(
     connection.write_text(json.dumps({"base_url": str(http.base_url), "api_key": key}))
     questions = ["How many?", "多少?", "broken?"]
     with Speaker(answer):
-        seen = under(connection, "tiny", questions, clients=2, requests=6)
+        seen = under(connection, "tiny", 2 * questions, clients=2)
     assert (seen["clients"], seen["requests"], seen["failed"]) == (2, 6, 2)
     assert seen["errors"] == ["HTTP 503"]
     assert seen["tokens_per_second"] == pytest.approx(2 * seen["requests_per_second"], rel=0.1)
