@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 # How many last tokens are looked up, longest first, and how many are drafted behind them.
 MATCHES = (6, 4, 3, 2, 1)
 DRAFT = 8
-# Answers of so many tokens are remembered at least, and at most twice as many.
+# Behind so many tokens those before the last so many are forgotten; of one answer so many count.
 HEARD_TOKENS = 4096
 # Tokens a step from which on drafts of what was heard pay for many rows too: such a step takes up
 # to 1.9 times as long as one without.
@@ -69,6 +69,7 @@ class Heard:
 
     def add(self, token_ids: Sequence[int]) -> None:
         """An answer, to its end."""
+        token_ids = token_ids[:HEARD_TOKENS]
         self._tokens_a_step += NEWEST * (self._tried_on(token_ids) - self._tokens_a_step)
         if len(self._new) >= HEARD_TOKENS:
             self._new, self._old = Phrases(), self._new
@@ -83,7 +84,7 @@ class Heard:
         while at < len(answer):
             runs = (tuple(answer[at - length : at]) for length in MATCHES if length <= at)
             found = next(filter(None, (self.after(run, DRAFT) for run in runs)), [])
-            at += 1 + agreement(found, answer[at:])
+            at += 1 + agreement(found, answer[at : at + DRAFT])
             steps += 1
         return len(answer) / max(steps, 1)
 

@@ -195,3 +195,9 @@ def test_what_was_heard_does_not_pay_where_every_answer_is_another(tiny):
     for n in range(20):
         heard.add([*range(100 * n, 100 * n + 30)])
     assert not heard.pays
+
+
+def test_of_an_endless_answer_a_part_is_remembered():
+    heard = having_heard(range(10 * HEARD_TOKENS))
+    assert heard.after((HEARD_TOKENS - 2,), 1) == [HEARD_TOKENS - 1]
+    assert heard.after((HEARD_TOKENS,), 1) == []
