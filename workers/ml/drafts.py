@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 # How many last tokens are looked up, longest first, and how many are drafted behind them.
 MATCHES = (6, 4, 3, 2, 1)
 DRAFT = 8
-# Behind so many tokens those before the last so many are forgotten; of one answer so many count.
+# After so many tokens a new generation of answers begins, and all but the last one are forgotten;
+# of one answer so many count.
 HEARD_TOKENS = 4096
 # Tokens a step from which on drafts of what was heard pay for many rows too: such a step takes up
 # to 1.9 times as long as one without.
