@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from workers.ml.drafts import DRAFT, agreement
+from workers.ml.drafts import DRAFT, LONGEST, agreement
 from workers.ml.rows import Row
 from workers.ml.sampling import draw, greedy
 from workers.ml.scores import scores
@@ -19,18 +19,27 @@ MORE_ROWS = 8
 
 
 def draft(rows: Sequence[Row], *, most_rows: int) -> None:
-    """Gives the rows that are decoded drafts of one length, while they are few and all greedy.
-    Shorter ones are filled up, which is verified like the rest."""
-    decoding = [row for row in rows if row.tokens]
-    if all(row.request.heard is not None and row.request.heard.pays for row in decoding):
+    """Gives rows drafts while they are few and all greedy: those that are decoded of one length,
+    shorter ones filled up, which is verified like the rest; and those that enter, where others'
+    answers tell how one begins."""
+    if all(row.request.heard is not None and row.request.heard.pays for row in rows):
         most_rows *= MORE_ROWS
+    most = LONGEST if len(rows) == 1 else DRAFT
+    if len(rows) > most_rows or any(row.generator for row in rows):
+        most = 0
+    decoding = [row for row in rows if row.tokens]
     count = min((row.limit - len(row.tokens) - 1 for row in decoding), default=0)
-    if len(decoding) > most_rows or any(row.generator for row in decoding):
-        count = 0
-    drafts = [row.look_up(min(count, DRAFT)) if count else [] for row in decoding]
+    drafts = [_looked_up(row, min(count, most)) for row in decoding]
     width = max(map(len, drafts), default=0)
     for row, found in zip(decoding, drafts, strict=True):
         row.draft = found + row.tokens[-1:] * (width - len(found))
+    for row in rows[len(decoding) :]:
+        begins = row.request.heard is not None and not row.forks
+        row.draft = _looked_up(row, min(row.limit - 1, most)) if begins else []
+
+
+def _looked_up(row: Row, count: int) -> list[int]:
+    return row.look_up(count) if count > 0 else []
 
 
 def choose(rows: Sequence[Row], logits: Tensor) -> list[list[int]]:

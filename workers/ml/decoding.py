@@ -142,6 +142,8 @@ def _window_mask(queries: Tensor, keys: Tensor, window: int | None) -> Tensor | 
 
 def _prefix_mask(queries: Tensor, heads: int, keys: Tensor, window: int | None) -> Tensor | None:
     """`_window_mask` of tokens over a prefix, in the order of `_over_prefix`."""
+    if window is None:
+        return None
     each = queries.repeat_interleave(heads // keys.shape[1])
     return _window_mask(each, torch.arange(keys.shape[2], device=keys.device), window)
 

@@ -369,7 +369,7 @@ class Engine:
                 if (completion := self.endings.of(row)) is not None:
                     ended[index] = completion
                     if row.request.heard is not None:
-                        row.request.heard.add(row.tokens)
+                        row.request.heard.add(row.tokens, row.request.prompt_ids)
                     break
         self.counts.copied_bytes += compact(self._rows, set(ended), self._cache)
         return list(ended.values())

@@ -5,7 +5,7 @@ all tokens (`workers.ml.adapters`). And bitsandbytes' CPU
 inference quantises the activations to 8 bit too, which is slower than to leave them as they are
 and further from the exact result (smollm2-135m: divergence 0.025 against 0.0015 per token).
 Training doesn't do that either, so an adapter is asked just as it was trained. On a GPU
-bitsandbytes' own kernel stays.
+bitsandbytes' own kernel stays. In float32 on a CPU the weights are packed (`workers.ml.packed`).
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workers.ml.adapters import Adapters
+from workers.ml.packed import Product, fits, packed
 from workers.ml.quantization import dense_weight, kind_of, row_scales
 
 # Up to so many tokens the int8 weights go through a kernel that reads them as they are; beyond,
@@ -35,11 +36,12 @@ class Inference:
         self.model = model
         self.attention = attention
         self._lean = lean_forwards(model, adapters or Adapters(model))
+        self._modules = [*model.modules()]  # to walk through them takes 2 ms
 
     def __enter__(self) -> None:
         self._mode = torch.inference_mode()
         self._mode.__enter__()
-        self._training = [module for module in self.model.modules() if module.training]
+        self._training = [module for module in self._modules if module.training]
         if self._training:
             self.model.eval()
         self._attention = self.model.config._attn_implementation
@@ -63,7 +65,8 @@ class Inference:
 
 def lean_forwards(model: nn.Module, adapters: Adapters) -> list[tuple[nn.Module, Forward]]:
     """Modules that have a leaner forward, with it: linear layers with the adapters that their
-    tokens ask for, and quantised layers."""
+    tokens ask for, quantised layers, and those whose weights are packed."""
+    packing = _packs(model)
     found = []
     inner: set[nn.Module] = set()
     for module in model.modules():
@@ -71,16 +74,22 @@ def lean_forwards(model: nn.Module, adapters: Adapters) -> list[tuple[nn.Module,
             continue
         if module in adapters.stacks:
             inner.update(module.modules())
-            found.append((module, _adapted_forward(module, adapters)))
-        elif (forward := _quantized_forward(module)) is not None:
+            found.append((module, _adapted_forward(module, adapters, packing)))
+        elif (forward := _own_forward(module, packing)) is not None:
             found.append((module, forward))
     return found
 
 
-def _adapted_forward(module: nn.Module, adapters: Adapters) -> Forward:
+def _packs(model: nn.Module) -> bool:
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    embeddings = model.get_input_embeddings().weight
+    return embeddings.device.type == "cpu" and embeddings.dtype == torch.float32 and fits(layers)
+
+
+def _adapted_forward(module: nn.Module, adapters: Adapters, packing: bool) -> Forward:
     """x W^T and each token's x A^T (s B)^T."""
     stack = adapters.stacks[module]
-    base = _base_forward(getattr(module, "base_layer", module))
+    base = _base_forward(getattr(module, "base_layer", module), packing)
 
     def forward(x: Tensor) -> Tensor:
         out = base(x)
@@ -91,8 +100,8 @@ def _adapted_forward(module: nn.Module, adapters: Adapters) -> Forward:
     return forward
 
 
-def _base_forward(layer: nn.Linear) -> Forward:
-    own = _quantized_forward(layer)
+def _base_forward(layer: nn.Linear, packing: bool) -> Forward:
+    own = _own_forward(layer, packing)
     if own is not None:
         return own
     if type(layer) is nn.Linear:
@@ -101,31 +110,44 @@ def _base_forward(layer: nn.Linear) -> Forward:
     return MethodType(type(layer).forward, layer)
 
 
-def _quantized_forward(module: nn.Module) -> Forward | None:
-    """For bitsandbytes' layers on a CPU: weights 8 or 4 bit, activations as they come."""
+def _own_forward(module: nn.Module, packing: bool) -> Forward | None:
+    """For layers on a CPU: those of bitsandbytes, weights 8 or 4 bit and activations as they come,
+    and those whose weights can be packed."""
     kind = kind_of(module)
-    if kind == "none" or module.weight.device.type != "cpu":
-        return None
-    if kind == "8bit":
-        return _eight_bit_forward(module)
-    return lambda x: F.linear(x, dense_weight(module, x.dtype), module.bias)
+    if kind == "8bit" and module.weight.device.type == "cpu":
+        return _scaled(_eight_bit_product(module.weight.data, packing), module)
+    if kind == "4bit" and module.weight.device.type == "cpu":
+        return lambda x: F.linear(x, dense_weight(module, x.dtype), module.bias)
+    if packing and type(module) is nn.Linear and (product := packed(module.weight.data)):
+        return product if module.bias is None else lambda x: product(x).add_(module.bias)
+    return None
 
 
-def _eight_bit_forward(module: nn.Module) -> Forward:
-    weight, bias = module.weight.data, module.bias
-    scale = (row_scales(module) / 127.0).float()
+def _eight_bit_product(weight: Tensor, packing: bool) -> Product:
+    """With the int8 weights as they are, unscaled."""
+    if packing:
+        return packed(weight)
     ones = torch.ones(weight.shape[0], dtype=torch.bfloat16)
-    packs = weight.shape[0] % 32 == 0 and weight.shape[1] % 32 == 0
+    takes = weight.shape[0] % 32 == 0 and weight.shape[1] % 32 == 0
+
+    def product(x: Tensor) -> Tensor:
+        if takes and x.shape[:-1].numel() <= FEW_TOKENS and x.dtype == torch.bfloat16:
+            rows = x.reshape(-1, x.shape[-1])
+            out = torch.ops.aten._weight_int8pack_mm(rows, weight, ones)
+            return out.view(*x.shape[:-1], -1)
+        return F.linear(x, weight.to(x.dtype))
+
+    return product
+
+
+def _scaled(product: Product, layer: nn.Linear) -> Forward:
+    scale, bias = (row_scales(layer) / 127.0).float(), layer.bias
 
     def forward(x: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        if packs and rows.shape[0] <= FEW_TOKENS and x.dtype == torch.bfloat16:
-            out = torch.ops.aten._weight_int8pack_mm(rows, weight, ones)
-        else:
-            out = F.linear(rows, weight.to(x.dtype))
-        out = (out * scale).to(x.dtype)
+        out = product(x)
+        out = out.mul_(scale) if out.dtype == scale.dtype else (out * scale).to(out.dtype)
         if bias is not None:
             out += bias.to(x.dtype)
-        return out.view(*x.shape[:-1], -1)
+        return out
 
     return forward

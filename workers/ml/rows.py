@@ -78,8 +78,9 @@ def make_row(
 
 
 def advance(rows: list[Row], cache: RowCache, device: str) -> Batch:
-    """Each row's next tokens: its whole suffix when it enters, then what it generated last and its
-    draft, which is as long for all rows. Logits are wanted behind the suffix, or behind each.
+    """Each row's next tokens: its whole suffix when it enters, then what it generated last; and its
+    draft, which is as long for all that don't enter. Logits are wanted behind the last of the first
+    and behind each of the draft.
 
     Rows that enter must be the last ones. Their `fill` grows by what they bring.
     """
@@ -89,7 +90,7 @@ def advance(rows: list[Row], cache: RowCache, device: str) -> Batch:
     heads: list[int] = []
     adapters: list[tuple[str | None, int]] = []
     for index, row in enumerate(rows):
-        new = [row.tokens[-1], *row.draft] if row.tokens else row.suffix
+        new = [*(row.tokens[-1:] or row.suffix), *row.draft]
         start, place = len(row.prefix or ()) + row.fill, index * cache.length + row.fill
         token_ids += new
         positions += range(start, start + len(new))

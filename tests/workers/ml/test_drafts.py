@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.tiny_model import build_tiny_model
-from workers.ml.drafts import DRAFT, HEARD_TOKENS, Heard, Lookup
+from workers.ml.drafts import DRAFT, HEARD_TOKENS, LONGEST, Heard, Lookup
 from workers.ml.engine import Engine
 from workers.ml.generation import Request
 from workers.ml.loading import LoadedModel, load_base
@@ -69,14 +69,12 @@ def test_a_row_takes_a_step_less_for_each_token_that_holds(tiny, prompts):
     assert engine.counts.trunk_tokens == len(prompts[0]) + fed + engine.counts.drafted_tokens
 
 
-def test_a_text_that_holds_the_answer_makes_of_nine_steps_one(tiny, prompts):
-    plain, done = ask(tiny, prompts[1:2], rows=0, max_new_tokens=28)
+def test_a_text_that_holds_the_answer_makes_of_seventeen_steps_one(tiny, prompts):
+    _, done = ask(tiny, prompts[1:2], rows=0, max_new_tokens=28)
     heard = having_heard([*prompts[1], *done[0].token_ids])
     engine, again = ask(tiny, prompts[1:2], rows=1, max_new_tokens=28, heard=heard)
     assert said(again) == said(done)
-    decoded = done[0].completion_tokens - 1
-    prefill = plain.counts.steps - decoded
-    assert engine.counts.steps - prefill == math.ceil(decoded / (1 + DRAFT))
+    assert engine.counts.steps == math.ceil(done[0].completion_tokens / (1 + LONGEST))
 
 
 def test_what_one_was_told_is_drafted_for_the_next(tiny, prompts):
@@ -156,6 +154,65 @@ def test_what_followed_last_is_drafted_longest_match_first():
     assert lookup.draft([2, 3, 1, 2, 3], 2) == [4, 9]  # 1 2 3, though 2 3 stood elsewhere later
     assert lookup.draft([2, 3, 1, 2, 3, 7], 2) == []
     assert Lookup([1, 2, 1, 2]).draft([], 5) == [1, 2, 1, 2, 1]  # a text that goes in circles
+
+
+def test_the_longer_the_run_the_more_is_drafted_and_for_several_rows_less(tiny, prompts):
+    text = [*range(100)]
+    for run, drafted in ((1, 4), (2, 6), (3, 8), (4, 10), (12, 26)):
+        assert Lookup(text).draft(text[40 - run : 40], 99) == text[40 : 40 + drafted]
+    assert Lookup(text).draft(text[:40], LONGEST) == text[40 : 40 + LONGEST]
+
+    def widest(rows):
+        """Of the drafts in steps of so many rows."""
+        widths = []
+        heard = having_heard(*(c.token_ids for c in plain.values()))
+        engine = Engine(tiny, max_rows=rows)
+        engine.drafting_rows = ALL
+        for i, ids in enumerate(prompts):
+            engine.submit(Request(i, ids, Sampling(), heard=heard))
+        while engine.busy:
+            engine.step()
+            if len(engine._rows) == rows:
+                widths += [len(row.draft) for row in engine._rows]
+        return max(widths)
+
+    _, plain = ask(tiny, prompts, rows=0)
+    assert widest(1) == LONGEST
+    assert widest(3) == DRAFT
+
+
+def test_of_what_was_heard_the_answer_to_the_question_most_like_it_counts_first():
+    heard = Heard()
+    heard.add([1, 2, 30, 31], prompt_ids=[10, 11, 12])
+    heard.add([1, 2, 40, 41], prompt_ids=[10, 21, 22])
+    assert Lookup([10, 11, 13], heard).draft([1, 2], 2) == [30, 31]
+    assert Lookup([20, 21, 22], heard).draft([1, 2], 2) == [40, 41]
+    for n in range(HEARD_TOKENS):
+        heard.add([n + 50], prompt_ids=[10])
+    assert len(heard.alike([10, 11, 12])) == 4 * (1 + 1)
+    assert heard.alike([10, 11, 12]).after((2,), 1) == []  # forgotten with the oldest
+
+
+def test_an_answer_to_a_question_alike_is_drafted_while_the_prompt_enters(tiny, prompts):
+    heard = Heard()
+    first, plain = ask(tiny, prompts[:1], rows=1, heard=heard, max_new_tokens=17)
+    engine, again = ask(tiny, prompts[:1], rows=1, heard=heard, max_new_tokens=17)
+    assert said(again) == said(plain)
+    assert engine.counts.steps == first.counts.prefixes + 1  # all of it in the step that enters
+    assert engine.counts.accepted_tokens == LONGEST
+    several, both = ask(tiny, prompts[:1], rows=1, heard=heard, max_new_tokens=17, n=2)
+    assert [c.token_ids for c in both.values()] == [plain[0].token_ids]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 9])
+def test_a_limit_inside_the_first_draft_cuts_the_answer_there(tiny, prompts, limit):
+    heard = Heard()
+    ask(tiny, prompts, rows=1, max_rows=1, heard=heard)
+    _, plain = ask(tiny, prompts, rows=0, max_new_tokens=limit)
+    for max_rows in (1, None):
+        short = {"heard": heard, "max_new_tokens": limit}
+        _, drafted = ask(tiny, prompts, rows=ALL, max_rows=max_rows, **short)
+        assert said(drafted) == said(plain)
 
 
 def test_of_runs_as_long_that_of_the_own_text_counts_and_a_longer_one_before_it():

@@ -9,6 +9,7 @@ from tests.tiny_model import build_tiny_model
 from workers.ml.adapters import Adapters
 from workers.ml.inference import Inference, lean_forwards
 from workers.ml.loading import load_base
+from workers.ml.quantization import dense_weight
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,18 @@ def test_an_8bit_layer_computes_with_its_weights_and_unrounded_inputs(tiny_dir, 
     scale = layer.state.SCB if layer.state.SCB is not None else layer.weight.SCB
     exact = x.float() @ (layer.weight.data.float() * scale.view(-1, 1) / 127).t()
     torch.testing.assert_close(forward(x).float(), exact, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("tokens", [1, 9, 40])
+@pytest.mark.parametrize("room", [True, False], ids=["packed", "no room to pack"])
+def test_an_8bit_layer_in_float32_computes_exactly(tiny_dir, tokens, room, monkeypatch):
+    monkeypatch.setattr("workers.ml.packed.MEMORY_SHARE", 0.25 if room else 0.0)
+    model = load_base(tiny_dir, quantization="8bit", precision="fp32").model
+    layer = model.model.layers[0].mlp.gate_proj
+    [forward] = [f for module, f in lean_forwards(model, Adapters(model)) if module is layer]
+    x = torch.randn(1, tokens, 64, generator=torch.Generator().manual_seed(tokens))
+    exact = x.double() @ dense_weight(layer, torch.float64).t()
+    torch.testing.assert_close(forward(x).double(), exact, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("tokens", [1, 40])
