@@ -138,4 +138,4 @@ def _scaled(product: Product, largest: Tensor) -> Product:
 def _with_bias(product: Product, bias: Tensor | None) -> Forward:
     if bias is None:
         return product
-    return lambda x: product(x).add_(bias.to(x.dtype))
+    return lambda x: product(x).add_(bias.data.to(x.dtype))
