@@ -75,6 +75,10 @@ API = """The bare FastAPI runs the same queries on the same database, and nothin
 scope, no log, no idempotency (`benchmarks/api/bare.py`). Each is one process of
 uvicorn. What grows is compared from the last size but one to the last: 1 is linear."""
 
+ESTIMATES = """`POST /v1/estimates` on the demo's pairs, after one training of one epoch had been
+measured on this machine (`python -m benchmarks.estimates`). Aim: within 30 % of the attempt's
+time."""
+
 
 def main() -> None:
     page, plots = render(results())
@@ -88,7 +92,7 @@ def main() -> None:
 def results(folder: Path = record.RESULTS) -> Found:
     """What was recorded."""
     found = {}
-    wanted = [(bench, model) for bench in BENCHES for model in MODELS]
+    wanted = [(bench, model) for bench in (*BENCHES, "estimates") for model in MODELS]
     for bench, subject in [*wanted, *(("api", database) for database in DATABASES)]:
         path = folder / f"{bench}-{subject}.json"
         if path.exists():
@@ -107,6 +111,7 @@ def render(found: Found) -> tuple[str, dict[str, str]]:
     parts.append(f"## Chat over HTTP, under load\n\n{under_load(found, served)}\n")
     title = "14 and 16. The API beside a bare FastAPI, and what grows"
     parts.append(f"## {title}\n\n{api_section(found, edge)}\n")
+    parts.append(f"## What estimates said, and what then happened\n\n{estimated(found)}\n")
     parts.append(f"## How time and memory grow\n\n{growing(grown)}\n")
     parts.append(f"## Runs\n\n{runs(found) or NOT_YET}\n")
     return "\n".join(parts), grown | served | edge
@@ -135,6 +140,16 @@ def under_load(found: Found, plots: Mapping[str, str]) -> str:
 def api_section(found: Found, plots: Mapping[str, str]) -> str:
     told = [api.section(found["api", one]) for one in DATABASES if ("api", one) in found]
     return "\n\n".join([API, *told, images(plots)]) if told else NOT_YET
+
+
+def estimated(found: Found) -> str:
+    rows = [("model", "training", "steps said", "done", "s said", "s it took", "share", "within")]
+    for model in MODELS:
+        for name, one in found.get(("estimates", model), {}).get("trainings", {}).items():
+            steps, seconds = map(str, one["steps"]), (f"{one:.0f}" for one in one["seconds"])
+            verdict = f"{one['of_what_happened']:.2f}", "yes" if one["within"] else "no"
+            rows.append((model, name, *steps, *seconds, *verdict))
+    return f"{ESTIMATES}\n\n{markdown(rows)}" if len(rows) > 1 else NOT_YET
 
 
 def goal_section(found: Found, goal: int, bench: str) -> str:

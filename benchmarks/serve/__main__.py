@@ -33,7 +33,7 @@ REQUESTS = {1: 60, 8: 160, 32: 320}
 SQL_REQUESTS = 40
 SQL_SECONDS = 1.0  # the aim
 FIRST_TOKEN = 1.2  # of the engine's in process, the aim
-QUESTIONS = 4  # a turn
+QUESTIONS = 8  # a turn
 QUANTIZATION = "8bit"  # a server's own, unless it is told otherwise
 HOME = Path(".tuneyard/bench")
 

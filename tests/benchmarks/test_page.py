@@ -41,7 +41,7 @@ def test_the_page_and_its_plots_are_those_of_the_results():
 def test_a_goal_without_a_result_says_so():
     page, plots = render({})
     sections = page.split("\n## ")[1:]
-    assert len(sections) == len(GOALS) + 4
+    assert len(sections) == len(GOALS) + 5
     assert all(NOT_YET in section for section in sections) and not plots
 
 
@@ -73,6 +73,14 @@ def test_the_api_is_shown_with_what_it_adds_and_how_things_grow():
     assert "| sqlite | ours | bare | submits/s | 80.0 | 100 | **0.800** |" in page
     assert "| upload, rows | 1,000 / 10,000 | 0.500 / 10.0 | 0.00 / 3.00 | 2.00 |" in page
     assert set(plots) == {"api-growth-sqlite.svg"}
+
+
+def test_an_estimate_is_shown_beside_what_happened():
+    one = {"steps": [9, 10], "seconds": [80.4, 100.0]}
+    told = {"three epochs": one | {"of_what_happened": 0.804, "within": True}}
+    page, _ = render({("estimates", "smollm2-135m"): RUN | {"rows": 9, "trainings": told}})
+    row = "| three epochs | 9 | 10 | 80 | 100 | 0.80 | yes |"
+    assert f"| smollm2-135m {row}" in page
 
 
 def test_a_result_of_some_heats_is_shown_and_the_other_goals_say_so():
