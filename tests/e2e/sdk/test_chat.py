@@ -55,11 +55,13 @@ def test_a_tuned_model_answers_by_the_name_that_its_job_gave(sdk: OpenAI, model:
 
 
 def test_the_pieces_of_a_stream_are_the_whole_answer(sdk: OpenAI, model: str) -> None:
-    asked: dict[str, Any] = {"model": model, "messages": ASKED, "max_tokens": 40}
-    whole = sdk.chat.completions.create(**asked)
+    # Asked for the first time: an answer that was given before is drafted, and comes in few pieces.
+    messages = [{"role": "user", "content": "Which pieces does an answer come in?"}]
+    asked: dict[str, Any] = {"model": model, "messages": messages, "max_tokens": 40}
     chunks = list(
         sdk.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
     )
+    whole = sdk.chat.completions.create(**asked)
     text = "".join(one.choices[0].delta.content or "" for one in chunks if one.choices)
     assert text == whole.choices[0].message.content
     assert chunks[0].choices[0].delta.role == "assistant"
