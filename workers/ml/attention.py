@@ -4,22 +4,26 @@ Registered with transformers under NAME; `model.set_attn_implementation` switche
 transformers knows no mask builder of that name it builds none, and it hands the `layout` keyword
 of the model's forward down to `packed_attention`.
 
-On a CPU torch's fused attention would be the slowest part of a training step in its backward pass,
-so there `PackedAttention` takes plain matrix products. On a GPU torch's kernels do the work
-(`workers.ml.fused`).
+On a CPU the forward pass is torch's fused kernel, whose backward pass would be the slowest part of
+a training step: there `PackedAttention` takes plain matrix products. On a GPU torch's kernels do
+the work (`workers.ml.fused`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import AttentionInterface
 
 from workers.ml.fused import fused_attention
 from workers.ml.packing import Layout
 
 NAME = "tuneyard_packed"
+BLOCK = 128  # tokens
+FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 def packed_attention(
@@ -52,135 +56,136 @@ def packed_attention(
 
 
 class PackedAttention(torch.autograd.Function):
-    """One autograd node, which keeps its inputs only: probabilities are computed again in the
-    backward pass (as FlashAttention does; Dao et al. 2022). A prefix' keys and values are
-    multiplied with all its suffixes' queries at once, never copied for each, and what one suffix'
-    queries have to do with another's keys is never computed.
+    """One autograd node, part by part (`parts_of`); the parts of a query are joined by their
+    log-sum-exp, which is exact. It keeps its inputs, its output and the log-sum-exp; probabilities
+    are computed again in the backward pass (FlashAttention; Dao et al. 2022, algorithm 4). What one
+    suffix' queries have to do with another's keys is computed for neighbours alone, and hidden.
 
-    The G query heads that share a key head lie side by side, [Hkv, T * G, D]: a span of tokens is a
-    slice of rows there, whose products with shared keys are one matrix product a key head.
+    In the backward pass the G query heads that share a key head lie side by side, [Hkv, T * G, D]:
+    a span of tokens is a slice of rows there, and its products with shared keys are one matrix
+    product a key head.
     """
 
     @staticmethod
     def forward(ctx, query, key, value, layout, scaling):
         """query [1, H, T, D], key and value [1, Hkv, T, D] -> [1, T, H, D]."""
-        ctx.save_for_backward(query, key, value)
+        out = query.new_zeros(query.transpose(1, 2).shape)
+        log_sum = query.new_zeros(query.shape[:3], dtype=torch.float32)
+        for part in parts_of(layout, query.dtype):
+            q, k, v = query[:, :, part.rows], key[:, :, part.keys], value[:, :, part.keys]
+            result = FUSED(q, k, v, attn_mask=part.mask, scale=scaling)
+            its_out, its_sum = out[:, part.rows].transpose(1, 2), log_sum[:, :, part.rows]
+            if part.mask is not None:
+                its_out.copy_(result[0])
+                its_sum.copy_(result[1])
+            else:
+                _join(its_out, its_sum, *result)
+        ctx.save_for_backward(query, key, value, out, log_sum)
         ctx.layout, ctx.scaling = layout, scaling
-        k, v = key[0], value[0]
-        q = _by_key_head(query[0].transpose(0, 1), len(k))
-        out = torch.zeros_like(q)
-        for part in parts_of(layout):
-            _attend(part, q, k, v, scaling, out)
-        return _by_token(out, k.shape[1])[None]
+        return out
 
     @staticmethod
     def backward(ctx, grad):
-        query, key, value = ctx.saved_tensors
-        k, v = key[0], value[0]
-        q = _by_key_head(query[0].transpose(0, 1), len(k))
-        grad = _by_key_head(grad[0], len(k))
-        dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for part in parts_of(ctx.layout):
-            _attend_backward(part, grad, q, k, v, ctx.scaling, dq, dk, dv)
-        return _by_token(dq, k.shape[1]).transpose(0, 1)[None], dk[None], dv[None], None, None
+        query, key, value, out, log_sum = ctx.saved_tensors
+        scaling, heads, width = ctx.scaling, key.shape[1], key.shape[3]
+        changes = (grad[0].float() * out[0].float()).sum(dim=-1)
+        q = _by_key_head(_less(query[0].transpose(0, 1), log_sum[0].t() / scaling), heads)
+        d_out = _by_key_head(_less(grad[0], changes), heads)
+        k, v = (functional.pad(t[0], (0, 2), value=1.0) for t in (key, value))
+        dq = torch.zeros_like(q[..., :width])
+        dk, dv = (t.new_zeros(t.shape[1:], dtype=torch.float32) for t in (key, value))
+        for part in parts_of(ctx.layout, query.dtype):
+            hidden = part.mask_by_head(query.shape[1] // heads, q)
+            its_k, its_v = k[:, part.keys].contiguous(), v[:, part.keys].contiguous()
+            for rows in part.blocks(query.shape[1] // heads):
+                its_q, d_its = q[:, rows].contiguous(), d_out[:, rows].contiguous()
+                beta = 0 if part.mask is None else 1
+                p = torch.baddbmm(hidden, its_q, its_k.mT, beta=beta, alpha=scaling).exp_()
+                ds = (d_its @ its_v.mT).mul_(p)
+                dq[:, rows] += (ds @ its_k)[..., :width]
+                dk[:, part.keys] += (ds.mT @ its_q)[..., :width]
+                dv[:, part.keys] += (p.mT @ d_its)[..., :width]
+        dq = _by_token(dq.mul_(scaling), key.shape[2]).transpose(0, 1)
+        return dq[None], dk.mul_(scaling).to(k.dtype)[None], dv.to(v.dtype)[None], None, None
 
 
 @dataclass(frozen=True)
 class Part:
-    """Tokens that attend alike: each sees all of the `shared` span, and of that of the `own` spans
-    which holds it whatever is not behind it. `offsets` [S] of each token in its own span."""
+    """Queries `rows` and the keys that they see, spans of a row's tokens: all of `keys`, or where
+    `mask` [queries, keys] is zero; elsewhere it is minus infinity."""
 
-    shared: slice
-    own: list[tuple[int, int]]
-    offsets: Tensor
+    rows: slice
+    keys: slice
+    mask: Tensor | None = None
 
-    @property
-    def start(self) -> int:
-        return self.own[0][0]
+    def mask_by_head(self, shares: int, some: Tensor) -> Tensor:
+        """The mask with its rows by key head; something to be passed over where there is none."""
+        if self.mask is None:
+            return some.new_empty(1, 1)
+        return self.mask.repeat_interleave(shares, dim=0)
 
-    @property
-    def end(self) -> int:
-        return self.own[-1][1]
-
-    @property
-    def prefix(self) -> int:
-        return self.shared.stop - self.shared.start
+    def blocks(self, shares: int) -> Iterator[slice]:
+        """Its queries by key head, so many at a time that their scores stay in a core's cache."""
+        for start in range(self.rows.start, self.rows.stop, BLOCK):
+            yield slice(start * shares, min(start + BLOCK, self.rows.stop) * shares)
 
 
-def parts_of(layout: Layout) -> Iterator[Part]:
-    """Of each tree the prefix, which shares nothing, and its suffixes."""
+@lru_cache(maxsize=1)
+def parts_of(layout: Layout, dtype: torch.dtype) -> tuple[Part, ...]:
+    """A row's, made once for all layers. Those that every query has, with a mask, come first: a
+    block of neighbours over itself. Then a long span's blocks over what is before them, and all
+    suffixes of a tree over its prefix."""
+    within, before = [], []
     for tree in layout.trees:
-        start, trunk_end, end = tree.start, tree.trunk_end, tree.end
+        trunk = slice(tree.start, tree.trunk_end)
+        spans = [(tree.start, tree.trunk_end)] if tree.prefix else []
+        for block in _blocks([*spans, *tree.suffixes()]):
+            rows = slice(block[0].start, block[-1].stop)
+            within.append(Part(rows, rows, _mask(block, dtype)))
+        for start, end in [*spans, *tree.suffixes()]:
+            for first in range(start + BLOCK, end, BLOCK):
+                rows = slice(first, min(first + BLOCK, end))
+                before.append(Part(rows, slice(start, first)))
         if tree.prefix:
-            offsets = layout.offsets[start:trunk_end]
-            yield Part(slice(start, start), [(start, trunk_end)], offsets)
-        yield Part(slice(start, trunk_end), tree.suffixes(), layout.offsets[trunk_end:end])
+            before.append(Part(slice(tree.trunk_end, tree.end), trunk))
+    return (*within, *before)
 
 
-def _probabilities(part: Part, q: Tensor, k: Tensor, scaling: float) -> Tensor:
-    """q [Hkv, T * G, D], k [Hkv, T, D] -> [Hkv, S * G, P + L], L being the longest own span. The
-    softmax adds up in fp32 whatever the dtype."""
-    heads, shares, prefix = len(q), q.shape[1] // k.shape[1], part.prefix
-    columns = torch.arange(max(end - start for start, end in part.own), device=q.device)
-    hidden = q.new_zeros(len(part.offsets), len(columns))
-    hidden.masked_fill_(part.offsets.unsqueeze(1) < columns, -torch.inf)
-    scores = q.new_empty(heads, len(hidden), shares, prefix + len(columns))
-    scores[..., prefix:] = hidden.unsqueeze(1)
-    scores = scores.flatten(1, 2)
-    for rows, keys, block in _blocks(part, shares, scores):
-        block.baddbmm_(q[:, rows], k[:, keys].mT, alpha=scaling)
-    if prefix:
-        rows = slice(part.start * shares, part.end * shares)
-        scores[..., :prefix].baddbmm_(q[:, rows], k[:, part.shared].mT, beta=0, alpha=scaling)
-    return torch.softmax(scores, dim=2)
+def _blocks(spans: Sequence[tuple[int, int]]) -> list[list[slice]]:
+    """Spans side by side, long ones in pieces: at most BLOCK tokens each."""
+    blocks: list[list[slice]] = []
+    for start, end in spans:
+        for first in range(start, end, BLOCK):
+            piece = slice(first, min(first + BLOCK, end))
+            if blocks and piece.stop - blocks[-1][0].start <= BLOCK:
+                blocks[-1].append(piece)
+            else:
+                blocks.append([piece])
+    return blocks
 
 
-def _attend(part: Part, q: Tensor, k: Tensor, v: Tensor, scaling: float, out: Tensor) -> None:
-    """Adds to `out` [Hkv, T * G, D]."""
-    shares = q.shape[1] // k.shape[1]
-    p = _probabilities(part, q, k, scaling)
-    for rows, keys, block in _blocks(part, shares, p):
-        out[:, rows].baddbmm_(block, v[:, keys])
-    if part.prefix:
-        rows = slice(part.start * shares, part.end * shares)
-        out[:, rows].baddbmm_(p[..., : part.prefix], v[:, part.shared])
+def _mask(block: Sequence[slice], dtype: torch.dtype) -> Tensor:
+    """[W, W] of pieces side by side: hidden is what is behind a query or in another piece."""
+    widths = torch.tensor([piece.stop - piece.start for piece in block])
+    piece = torch.arange(len(block)).repeat_interleave(widths)
+    seen = (piece[:, None] == piece).tril_()
+    return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)
 
 
-def _attend_backward(
-    part: Part, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scaling: float,
-    dq: Tensor, dk: Tensor, dv: Tensor,
-) -> None:  # fmt: skip
-    """Adds the gradients of q, k and v, from that of `_attend`'s output."""
-    shares, prefix = q.shape[1] // k.shape[1], part.prefix
-    rows = slice(part.start * shares, part.end * shares)
-    p = _probabilities(part, q, k, scaling)
-    dp = torch.empty_like(p)
-    dp[..., prefix:] = 0
-    for own, keys, block in _blocks(part, shares, dp):
-        block.baddbmm_(grad[:, own], v[:, keys].mT)
-    if prefix:
-        dp[..., :prefix].baddbmm_(grad[:, rows], v[:, part.shared].mT, beta=0)
-    ds = torch.ops.aten._softmax_backward_data(dp, p, 2, p.dtype)
-
-    probabilities = (block for *_, block in _blocks(part, shares, p))
-    for (own, keys, block), chances in zip(_blocks(part, shares, ds), probabilities, strict=True):
-        dq[:, own].baddbmm_(block, k[:, keys], alpha=scaling)
-        dk[:, keys].baddbmm_(block.mT, q[:, own], alpha=scaling)
-        dv[:, keys].baddbmm_(chances.mT, grad[:, own])
-    if prefix:
-        dq[:, rows].baddbmm_(ds[..., :prefix], k[:, part.shared], alpha=scaling)
-        dk[:, part.shared].baddbmm_(ds[..., :prefix].mT, q[:, rows], alpha=scaling)
-        dv[:, part.shared].baddbmm_(p[..., :prefix].mT, grad[:, rows])
+def _join(out: Tensor, log_sum: Tensor, more: Tensor, its_sum: Tensor) -> None:
+    """Adds a part to results [1, H, L, D] and their log-sum-exp [1, H, L], in place."""
+    share = torch.sigmoid(its_sum - log_sum).unsqueeze(-1)
+    out.copy_(out.float().lerp_(more.float(), share))
+    log_sum.copy_(torch.logaddexp(log_sum, its_sum))
 
 
-def _blocks(part: Part, shares: int, scores: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Of each own span the rows of its queries, those of its keys, and where `scores` holds the
-    scores of both, [Hkv, W * G, W]."""
-    for start, end in part.own:
-        rows = slice(start * shares, end * shares)
-        first = (start - part.start) * shares
-        block = scores[:, first : first + (end - start) * shares, part.prefix :]
-        yield rows, slice(start, end), block[..., : end - start]
+def _less(states: Tensor, less: Tensor) -> Tensor:
+    """[..., D] and [...] in fp32 -> [..., D + 2], whose products with keys that end in two ones are
+    those of `states`, less that: a matrix product adds up in fp32, and two numbers of bf16 hold
+    what one would round."""
+    coarse = (-less).to(states.dtype)
+    fine = (-less - coarse).to(states.dtype)
+    return torch.cat([states, coarse.unsqueeze(-1), fine.unsqueeze(-1)], dim=-1)
 
 
 def _by_key_head(states: Tensor, heads: int) -> Tensor:

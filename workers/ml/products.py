@@ -4,8 +4,8 @@ own forwards where there is a leaner way. Knows layers; no tokens.
 bitsandbytes' CPU inference quantises the activations to 8 bit too, which is slower than to leave
 them as they are and further from the exact result (smollm2-135m: divergence 0.025 against 0.0015
 per token). Training doesn't do that either, so an adapter is asked just as it was trained. On a GPU
-bitsandbytes' own kernel stays. In float32 on a CPU the weights are packed (`workers.ml.packed`),
-those of layers with one input as one.
+bitsandbytes' own kernel stays. On a CPU the weights are packed where there is room
+(`workers.ml.packed`), those of layers with one input as one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +19,10 @@ from workers.ml.lora import SIBLINGS
 from workers.ml.packed import Product, fits, packed
 from workers.ml.quantization import dense_weight, kind_of, row_scales
 
-# Up to so many tokens the int8 weights go through a kernel that reads them as they are; beyond,
-# it is cheaper to cast them for one ordinary product (measured at 576 x 1536: equal at about 12).
-FEW_TOKENS = 8
+# Up to so many tokens int8 weights go through a kernel that reads them as they are; beyond, it is
+# cheaper to cast them for one ordinary product (measured at 576 x 1536: equal at about 12), or to
+# have them cast (equal at about 5).
+FEW_TOKENS, FEW_TOKENS_PACKED = 8, 4
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -32,8 +33,9 @@ def products(model: nn.Module) -> dict[nn.Module, Forward]:
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     found: dict[nn.Module, Forward] = {}
     if _packs(model, layers):
+        dtype = model.get_input_embeddings().weight.dtype
         for siblings in _siblings(model):
-            found |= _packed_forwards(siblings)
+            found |= _packed_forwards(siblings, dtype)
     for layer in layers:
         if layer not in found and (forward := _unpacked_forward(layer)) is not None:
             found[layer] = forward
@@ -42,7 +44,11 @@ def products(model: nn.Module) -> dict[nn.Module, Forward]:
 
 def _packs(model: nn.Module, layers: Sequence[nn.Linear]) -> bool:
     embeddings = model.get_input_embeddings().weight
-    return embeddings.device.type == "cpu" and embeddings.dtype == torch.float32 and fits(layers)
+    return (
+        embeddings.device.type == "cpu"
+        and embeddings.dtype in (torch.float32, torch.bfloat16)
+        and fits(layers)
+    )
 
 
 def _siblings(model: nn.Module) -> Iterator[list[nn.Linear]]:
@@ -56,19 +62,21 @@ def _siblings(model: nn.Module) -> Iterator[list[nn.Linear]]:
         yield from ([layer] for layer in own.values())
 
 
-def _packed_forwards(layers: list[nn.Linear]) -> dict[nn.Module, Forward]:
-    """Of layers with one input; none for those whose weights can't be packed."""
+def _packed_forwards(layers: list[nn.Linear], dtype: torch.dtype) -> dict[nn.Module, Forward]:
+    """Of layers with one input; none for those whose weights can't be packed, or lie in bf16 as
+    they are wanted."""
     kinds = {type(layer) if kind_of(layer) == "none" else kind_of(layer) for layer in layers}
-    if not kinds <= {nn.Linear, "8bit"}:
+    if not kinds <= {nn.Linear, "8bit"} or (kinds, dtype) == ({nn.Linear}, torch.bfloat16):
         return {}
     if len(kinds) > 1 or len({layer.in_features for layer in layers}) > 1:
-        return {
-            layer: forward for one in layers for layer, forward in _packed_forwards([one]).items()
-        }
-    product = packed(torch.cat([layer.weight.data for layer in layers]))
+        found = [_packed_forwards([layer], dtype) for layer in layers]
+        return {layer: forward for one in found for layer, forward in one.items()}
+    weight = torch.cat([layer.weight.data for layer in layers])
+    product = packed(weight, dtype)
     if product is None:
         return {}
     if kinds == {"8bit"}:
+        product = _few_apart(product, weight, FEW_TOKENS_PACKED)
         product = _scaled(product, torch.cat([row_scales(layer) for layer in layers]))
     if len(layers) == 1:
         return {layers[0]: _with_bias(product, layers[0].bias)}
@@ -105,23 +113,24 @@ def _unpacked_forward(layer: nn.Linear) -> Forward | None:
         return None
     if kind == "4bit":
         return lambda x: F.linear(x, dense_weight(layer, x.dtype), layer.bias)
-    product = _scaled(_eight_bit_product(layer.weight.data), row_scales(layer))
-    return _with_bias(product, layer.bias)
+    weight = layer.weight.data
+    product = _few_apart(lambda x: F.linear(x, weight.to(x.dtype)), weight, FEW_TOKENS)
+    return _with_bias(_scaled(product, row_scales(layer)), layer.bias)
 
 
-def _eight_bit_product(weight: Tensor) -> Product:
-    """With the int8 weights as they are, unscaled."""
+def _few_apart(product: Product, weight: Tensor, most: int) -> Product:
+    """For at most `most` tokens in bf16 the int8 weights as they are, unscaled."""
     ones = torch.ones(weight.shape[0], dtype=torch.bfloat16)
     takes = weight.shape[0] % 32 == 0 and weight.shape[1] % 32 == 0
 
-    def product(x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        if takes and len(rows) <= FEW_TOKENS and x.dtype == torch.bfloat16:
+        if takes and len(rows) <= most and x.dtype == torch.bfloat16:
             out = torch.ops.aten._weight_int8pack_mm(rows, weight, ones)
             return out.view(*x.shape[:-1], -1)
-        return F.linear(x, weight.to(x.dtype))
+        return product(x)
 
-    return product
+    return forward
 
 
 def _scaled(product: Product, largest: Tensor) -> Product:

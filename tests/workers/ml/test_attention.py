@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from workers.ml.attention import NAME, PackedAttention, packed_attention
+from workers.ml import attention
+from workers.ml.attention import NAME, PackedAttention, packed_attention, parts_of
 from workers.ml.fused import block_mask, by_trees, flex_attention, flex_runs, fused_attention, sees
 from workers.ml.packing import Example, pack
 
@@ -77,6 +78,17 @@ def results(attend, group, dtype=torch.float32, device="cpu"):
 def test_output_and_gradients_are_those_of_a_mask(attend, group):
     for ours, theirs in zip(results(attend, group), results(by_mask, group), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [4, 8, 24])
+def test_they_are_in_blocks_of_any_length(monkeypatch, group, block):
+    monkeypatch.setattr(attention, "BLOCK", block)
+    parts_of.cache_clear()
+    masks = [part.mask for part in parts_of(group.layout, torch.float32) if part.mask is not None]
+    assert max(map(len, masks)) <= block
+    for ours, theirs in zip(results(by_products, group), results(by_mask, group), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    parts_of.cache_clear()
 
 
 def test_in_bf16_they_are_as_near_as_bf16_is(group):

@@ -21,7 +21,7 @@ def test_a_packed_product_is_that_of_the_weights(shape, outputs):
     read = torch.randn(outputs, 64, generator=CHANCE).bfloat16().float()
     for weight in (whole, read):
         exact = x.double() @ weight.double().t()
-        product = packed(weight)(x)
+        product = packed(weight, torch.float32)(x)
         assert product.shape == (*shape[:-1], outputs)
         torch.testing.assert_close(product.double(), exact, atol=1e-3, rtol=1e-5)
 
@@ -29,19 +29,19 @@ def test_a_packed_product_is_that_of_the_weights(shape, outputs):
 def test_what_is_not_in_one_piece_is_multiplied_too():
     weight = torch.randn(32, 64, generator=CHANCE).bfloat16().float()
     x = torch.randn(64, 9, generator=CHANCE).t()
-    torch.testing.assert_close(packed(weight)(x), x @ weight.t(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(packed(weight, torch.float32)(x), x @ weight.t(), atol=1e-4, rtol=1e-4)
 
 
 def test_weights_that_float16_rounds_or_cannot_hold_are_not_packed():
     weight = torch.randn(32, 64, generator=CHANCE).bfloat16().float()
-    assert packed(weight) is not None
+    assert packed(weight, torch.float32) is not None
     for wrong in (1 / 3, 1e6, float("inf"), float("nan")):
         other = weight.clone()
         other[3, 5] = wrong
-        assert packed(other) is None
+        assert packed(other, torch.float32) is None
     tiny = weight.clone()
     tiny[3, 5] = 1e-9  # rounded to zero: less than float32 rounds the others
-    assert packed(tiny) is not None
+    assert packed(tiny, torch.float32) is not None
 
 
 def test_packed_weights_must_fit_into_a_share_of_the_free_memory(monkeypatch):

@@ -36,6 +36,20 @@ def test_each_layer_computes_its_own_part_in_whatever_order_it_is_asked(tiny_dir
             torch.testing.assert_close(out.double() - 1.0, exact, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("tokens", [1, 4, 5, 40])
+def test_8_bit_weights_that_were_cast_once_for_bf16_give_the_same_products(tiny_dir, tokens):
+    model = load_base(tiny_dir, quantization="8bit", precision="bf16").model
+    x = torch.randn(1, tokens, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
+    attention = model.model.layers[0].self_attn
+    layers = [attention.q_proj, attention.k_proj, attention.v_proj]
+    forwards = products(model)
+    for layer in layers:
+        exact = x.double() @ dense_weight(layer, torch.float64).t()
+        error = forwards[layer](x).double() - exact
+        assert error.norm() < 0.01 * exact.norm()
+    assert model.lm_head not in forwards  # bf16 as it is
+
+
 def test_siblings_with_biases_keep_them():
     class Block(nn.Module):
         def __init__(self):
