@@ -29,7 +29,8 @@ def test_a_packed_product_is_that_of_the_weights(shape, outputs):
 def test_what_is_not_in_one_piece_is_multiplied_too():
     weight = torch.randn(32, 64, generator=CHANCE).bfloat16().float()
     x = torch.randn(64, 9, generator=CHANCE).t()
-    torch.testing.assert_close(packed(weight, torch.float32)(x), x @ weight.t(), atol=1e-4, rtol=1e-4)
+    product = packed(weight, torch.float32)
+    torch.testing.assert_close(product(x), x @ weight.t(), atol=1e-4, rtol=1e-4)
 
 
 def test_weights_that_float16_rounds_or_cannot_hold_are_not_packed():
