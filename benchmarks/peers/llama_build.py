@@ -9,9 +9,17 @@ from pathlib import Path
 
 PACKAGE = "llama-cpp-python"
 OPTIONS = (
-    *("-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=ON"),
+    *("-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=ON"),
     *("-DLLAMA_BUILD_SERVER=ON", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF"),
     *("-DLLAMA_BUILD_APP=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF"),
+)
+NATIVE = ("-DGGML_NATIVE=ON",)
+# What a CPU with AMX has beside it for 8-bit weights. llama.cpp's AMX kernels end in an illegal instruction: they
+# clear tiles that nobody has configured (tilezero in tinygemm_kernel_amx, seen on Sapphire Rapids).
+WITHOUT_AMX = (
+    *("-DGGML_NATIVE=OFF", "-DGGML_SSE42=ON", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON"),
+    *("-DGGML_F16C=ON", "-DGGML_BMI2=ON", "-DGGML_AVX512=ON", "-DGGML_AVX512_VBMI=ON"),
+    "-DGGML_AVX512_VNNI=ON",
 )
 
 
@@ -34,7 +42,8 @@ def build(home: Path) -> None:
     cmake = str(binaries / "cmake")
     ninja = f"-DCMAKE_MAKE_PROGRAM={binaries / 'ninja'}"
     made = home / "build"
-    subprocess.run([cmake, "-S", sources(home), "-B", made, ninja, *OPTIONS], check=True)
+    kind = WITHOUT_AMX if "amx_tile" in Path("/proc/cpuinfo").read_text() else NATIVE
+    subprocess.run([cmake, "-S", sources(home), "-B", made, ninja, *OPTIONS, *kind], check=True)
     subprocess.run([cmake, "--build", made, "--target", "llama-server"], check=True)
     (bindings / "lib").mkdir(exist_ok=True)
     for library in made.glob("bin/*.so*"):
