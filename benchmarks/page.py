@@ -57,7 +57,8 @@ Peers are installed from packages into environments of their own
 (`benchmarks/peers/requirements/`) and given their best settings first: TRL its packing, PEFT its
 micro-batch, both bf16 autocast and our settings of malloc; transformers and llama-server their rows
 at a time. llama.cpp is built for the machine's own instructions from the sources inside
-`llama-cpp-python`; its model is the merged one in Q8_0. The prefix caches of vLLM and llama.cpp
+`llama-cpp-python`, but for its AMX kernels, which end in an illegal instruction; its model is the
+merged one in Q8_0. The prefix caches of vLLM and llama.cpp
 stay warm from turn to turn; ours begins each turn of goals 5 to 7 without one. vLLM runs eagerly:
 on a CPU it compiles nothing where LoRA is on (its `platforms/cpu.py`). TRL's adapter on an 8-bit
 base is kept in fp32 where the CPU does not compute in bf16.
