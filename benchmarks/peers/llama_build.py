@@ -14,8 +14,9 @@ OPTIONS = (
     *("-DLLAMA_BUILD_APP=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF"),
 )
 NATIVE = ("-DGGML_NATIVE=ON",)
-# What a CPU with AMX has beside it for 8-bit weights. llama.cpp's AMX kernels end in an illegal instruction: they
-# clear tiles that nobody has configured (tilezero in tinygemm_kernel_amx, seen on Sapphire Rapids).
+# What a CPU with AMX has beside it for 8-bit weights. llama.cpp's AMX kernels end in an illegal
+# instruction: they clear tiles that nobody has configured (tilezero in tinygemm_kernel_amx, seen on
+# Sapphire Rapids).
 WITHOUT_AMX = (
     *("-DGGML_NATIVE=OFF", "-DGGML_SSE42=ON", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON"),
     *("-DGGML_F16C=ON", "-DGGML_BMI2=ON", "-DGGML_AVX512=ON", "-DGGML_AVX512_VBMI=ON"),
