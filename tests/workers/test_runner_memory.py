@@ -115,8 +115,8 @@ def test_a_recipe_that_gets_no_memory_ends_with_class_oom_host(
 
 def test_a_training_that_gets_too_little_heals_and_learns_the_same(fork, inputs, tmp_path) -> None:
     weights = {}
-    # A group of 8 wants 865 MB of addresses here, one of 4 still fits in 600 to 750.
-    for name, more in (("whole", None), ("limited", 650 * MB)):
+    # Of addresses a group of 8 wants more than 220 MB here, and fits in 330.
+    for name, more in (("whole", None), ("limited", 220 * MB)):
         runner = fork()
         try:
             if more is not None:
