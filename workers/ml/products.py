@@ -76,7 +76,8 @@ def _packed_forwards(layers: list[nn.Linear], dtype: torch.dtype) -> dict[nn.Mod
     if product is None:
         return {}
     if kinds == {"8bit"}:
-        product = _few_apart(product, weight, FEW_TOKENS_PACKED)
+        if dtype == torch.bfloat16:  # else the int8 weights would be kept for nothing
+            product = _few_apart(product, weight, FEW_TOKENS_PACKED)
         product = _scaled(product, torch.cat([row_scales(layer) for layer in layers]))
     if len(layers) == 1:
         return {layers[0]: _with_bias(product, layers[0].bias)}
