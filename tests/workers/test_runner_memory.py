@@ -24,8 +24,8 @@ TRAINED = {
     "precision": "fp32",
     "prompt": "bare",
     "epochs": 1,
-    "batch_size": 8,
-    "micro_batch": 8,
+    "batch_size": 32,
+    "micro_batch": 32,
     "lora": {"layers": "all"},
 }
 
@@ -37,7 +37,7 @@ def inputs(tmp_path_factory) -> dict[str, str]:
     letters = "abcdefghijklmnopqrstuvwxyz"
     rows = [
         {"question": "".join(chance.choices(letters, k=1000)), "answer": f"SELECT {n}"}
-        for n in range(16)
+        for n in range(64)
     ]
     build_tiny_dataset(folder / "dataset", rows + [row | {"split": "test"} for row in rows[:2]])
     lines = [{"id": n, "question": "How many?", "sql": "SELECT 1"} for n in range(5000)]
@@ -115,8 +115,8 @@ def test_a_recipe_that_gets_no_memory_ends_with_class_oom_host(
 
 def test_a_training_that_gets_too_little_heals_and_learns_the_same(fork, inputs, tmp_path) -> None:
     weights = {}
-    # Of addresses a group of 8 wants more than 220 MB here, and fits in 330.
-    for name, more in (("whole", None), ("limited", 220 * MB)):
+    # Far from both ends: here a group of 32 wants more than 500 MB, and 200 are enough to heal.
+    for name, more in (("whole", None), ("limited", 350 * MB)):
         runner = fork()
         try:
             if more is not None:
@@ -126,7 +126,7 @@ def test_a_training_that_gets_too_little_heals_and_learns_the_same(fork, inputs,
             assert said[-1]["kind"] == "result", said[-1]
             micro = said[-1]["result"]["resolved"]["micro_batch"]
             lessons = [one["lesson"] for one in said if one["kind"] == "memory"]
-            assert (micro == 8) == (more is None), lessons
+            assert (micro == 32) == (more is None), lessons
             assert any(lesson["fitted"] is False for lesson in lessons) == (more is not None)
             weights[name] = load_file(
                 tmp_path / name / "out" / "adapter" / "adapter_model.safetensors"
