@@ -2,9 +2,9 @@
 
 Every linear layer holds the low-rank weights of all adapters in two stacks. A step whose tokens
 belong to different adapters is computed by adapter: in one padded batched product where each has
-about as many tokens (a decode step), else in a product for each run of tokens (the idea of Punica's
-SGMV, arXiv 2310.18547). Weights of PEFT's format are read by PEFT itself, on a model without
-weights.
+about as many tokens (a decode step), else adapter by adapter (the idea of Punica's SGMV, arXiv
+2310.18547, in ordinary products). Weights of PEFT's format are read by PEFT itself, on a model
+without weights.
 """
 
 import copy
@@ -17,12 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import JobFailure
+from workers.ml.grouping import Padded, padded
 from workers.ml.loading import LoadedModel, load_adapter
 
-# The padded product may compute so many times the tokens that there are.
-MOST_PADDING = 2
-# Grouped products want rows of 16 bytes.
-RANK_MULTIPLE = 8
+# Up to so many tokens the narrow products run in fp32 on a CPU: in bf16 oneDNN takes some 50 us for
+# any product, however small (576 to 1,536 through rank 16: 54 to 12 us for one token, 56 to 42 for
+# 16, 71 to 84 for 64; of 16 adapters 125 to 49, 140 to 83 and 155 to 169 us, but their weights need
+# no cast).
+FEW_TOKENS, FEW_TOKENS_MIXED = 32, 128
 
 LowRank = tuple[Tensor, Tensor]  # A [r, in] and the scaled B^T [r, out]
 
@@ -31,43 +33,38 @@ LowRank = tuple[Tensor, Tensor]  # A [r, in] and the scaled B^T [r, out]
 class Mix:
     """Which adapter's slot each of a step's tokens is for. `only`: one for all.
 
-    Else `order` [T] are the tokens by slot and `ends` [slots] where those of each slot end. Where
-    it pays, `padded` [slots * n] are the tokens with each slot's filled up to n, and `places` [T]
-    is where each token stands in that.
+    Else, where padding pays, `together` are the tokens of `slots`, from the first that has some to
+    the last; where it does not, `apart` are those of each slot that has some.
     """
 
-    only: int | None = 0
-    order: Tensor | None = None
-    ends: Tensor | None = None
-    padded: Tensor | None = None
-    places: Tensor | None = None
+    only: int | None = None
+    slots: slice | None = None
+    together: Padded | None = None
+    apart: tuple[tuple[int, Tensor], ...] = ()
 
     @classmethod
-    def of(cls, slots: Tensor, count: int) -> "Mix":
-        """`slots` [T]: each token's, of `count` there are."""
-        order = slots.argsort(stable=True)
-        sizes = slots.bincount(minlength=count)
-        ends = sizes.cumsum(0)
-        width = int(sizes.max())
-        mix = cls(None, order, ends.to(torch.int32))
-        if count * width > MOST_PADDING * len(slots):
-            return mix
-        by_slot = slots[order]
-        stands = by_slot * width + torch.arange(len(slots), device=slots.device)
-        stands -= (ends - sizes)[by_slot]
-        padded = slots.new_zeros(count * width)
-        padded[stands] = order
-        places = torch.empty_like(order)
-        places[order] = stands
-        return replace(mix, padded=padded, places=places)
+    def of(cls, slots: Sequence[int], device: str = "cpu") -> "Mix":
+        """`slots`: each token's."""
+        first, last = min(slots), max(slots)
+        if first == last:
+            return cls(only=first)
+        tokens: list[list[int]] = [[] for _ in range(first, last + 1)]
+        for token, slot in enumerate(slots):
+            tokens[slot - first].append(token)
+        if (together := padded(tokens, device)) is not None:
+            return cls(slots=slice(first, last + 1), together=together)
+        apart = enumerate(tokens, start=first)
+        return cls(apart=tuple((n, torch.tensor(own, device=device)) for n, own in apart if own))
 
 
 class Stack:
     """The low-rank weights of one linear layer: [slots, r, in] and [slots, r, out], of rank zero
-    where an adapter leaves the layer as it is. `rank` is the largest, zero if all do."""
+    where an adapter leaves the layer as it is. `rank` is the largest, zero if all do. On a CPU they
+    are held in fp32."""
 
     def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
         device = layer.weight.device
+        dtype = torch.float32 if device.type == "cpu" else dtype
         self.rank = 0
         self._ranks: list[int] = []
         self._down = torch.zeros(0, 0, layer.in_features, dtype=dtype, device=device)
@@ -81,7 +78,7 @@ class Stack:
         """Where it raises, nothing has changed."""
         down, up = weights or (self._down.new_zeros(0, width) for width in self.widths)
         ranks = [*self._ranks, len(down)]
-        depth = _depth(ranks)
+        depth = max(ranks)
         down, up = down[None].to(self._down), up[None].to(self._up)
         self._hold(
             ranks,
@@ -100,22 +97,27 @@ class Stack:
         if slot < len(keep):
             keep[slot] = len(self._ranks) - 1
         ranks = [self._ranks[kept] for kept in keep]
-        depth = _depth(ranks)
+        depth = max(ranks)
         self._hold(ranks, _to_depth(self._down[keep], depth), _to_depth(self._up[keep], depth))
 
     def add_to(self, out: Tensor, x: Tensor, mix: Mix) -> None:
         """out [T, out] += x A^T (s B)^T for x [T, in], each token with its own A and B."""
+        few = FEW_TOKENS if mix.only is not None else FEW_TOKENS_MIXED
+        dtype = self._down.dtype if len(x) <= few else x.dtype
         if mix.only is not None:
             down, up = self._slots[mix.only]
             if len(down):
-                out.addmm_(F.linear(x, down), up)
-        elif mix.padded is not None:
-            block = x.index_select(0, mix.padded).unflatten(0, (len(self._ranks), -1))
-            more = torch.bmm(torch.bmm(block, self._down.mT), self._up).flatten(0, 1)
-            out += more.index_select(0, mix.places)
+                _add_product(out, x, down.to(dtype), up.to(dtype))
+        elif mix.together is not None:
+            down, up = self._down[mix.slots].to(dtype), self._up[mix.slots].to(dtype)
+            block = x.to(dtype).index_select(0, mix.together.tokens).unflatten(0, (len(down), -1))
+            more = torch.bmm(torch.bmm(block, down.mT), up).flatten(0, 1)
+            out += more.index_select(0, mix.together.places)
         else:
-            narrow = F.grouped_mm(x.index_select(0, mix.order), self._down.mT, offs=mix.ends)
-            out.index_add_(0, mix.order, F.grouped_mm(narrow, self._up, offs=mix.ends))
+            for slot, tokens in mix.apart:
+                down, up = (one.to(x.dtype) for one in self._slots[slot])
+                if len(down):
+                    out.index_add_(0, tokens, F.linear(x.index_select(0, tokens), down) @ up)
 
     def _hold(self, ranks: list[int], down: Tensor, up: Tensor) -> None:
         self._ranks, self._down, self._up, self.rank = ranks, down, up, max(ranks)
@@ -128,7 +130,7 @@ class Adapters:
 
     def __init__(self, model: nn.Module) -> None:
         self.names: list[str | None] = [None]
-        self.mix = Mix()
+        self.mix = Mix(only=0)
         self.stacks = _stacks_of(model)
         self._paths = {path: m for path, m in model.named_modules() if m in self.stacks}
 
@@ -164,11 +166,8 @@ class Adapters:
 
     def assign(self, runs: Sequence[tuple[str | None, int]], device: str) -> None:
         """The next forward's tokens, as adapters with how many tokens in a row are for each."""
-        if len({name for name, _ in runs}) == 1:
-            self.mix = Mix(self.names.index(runs[0][0]))
-            return
         slots = [slot for name, count in runs for slot in [self.names.index(name)] * count]
-        self.mix = Mix.of(torch.tensor(slots, device=device), len(self.names))
+        self.mix = Mix.of(slots, device)
 
 
 def read_adapter(loaded: LoadedModel, directory: Path) -> dict[str, LowRank]:
@@ -246,8 +245,13 @@ def _skeleton(loaded: LoadedModel) -> nn.Module:
     return skeleton
 
 
-def _depth(ranks: Sequence[int]) -> int:
-    return -(-max(ranks) // RANK_MULTIPLE) * RANK_MULTIPLE
+def _add_product(out: Tensor, x: Tensor, down: Tensor, up: Tensor) -> None:
+    """out += x A^T (s B)^T, in the dtype of the weights."""
+    narrow = F.linear(x.to(down.dtype), down)
+    if out.dtype == up.dtype:
+        out.addmm_(narrow, up)
+    else:
+        out += narrow @ up
 
 
 def _to_depth(stack: Tensor, depth: int) -> Tensor:

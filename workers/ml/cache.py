@@ -1,10 +1,12 @@
 """Keys and values of the shared prefixes and of the rows being generated. Knows no tokens' meaning.
 
-A prefix is computed once and never copied: a row holds only what comes after it, and attends to
-both apart (`workers.ml.decoding`). Rows lie side by side in one preallocated block a layer; a row
-that leaves is overwritten by the last one, so the rows in use are always the first ones.
+A prefix is computed once and not copied for a row, which holds only what comes after it and
+attends to both apart (`workers.ml.decoding`). Several of one length that a step needs lie side by
+side. Rows do so in one preallocated block a layer; a row that leaves is overwritten by the last
+one, so the rows in use are always the first ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -29,6 +31,7 @@ class Prefix:
     adapter: str | None = None
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
+    releases: int = 0
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -41,6 +44,25 @@ class Prefix:
     def release(self) -> None:
         self.keys.clear()
         self.values.clear()
+        self.releases += 1
+
+
+class Together:
+    """Prefixes of one length, keys and values [n, kv_heads, P, D] a layer: of one its own, of
+    several a copy."""
+
+    def __init__(self, prefixes: Sequence[Prefix]) -> None:
+        self.prefixes = prefixes
+        self._releases = [prefix.releases for prefix in prefixes]
+        self.keys, self.values = prefixes[0].keys, prefixes[0].values
+        if len(prefixes) > 1:
+            self.keys = [*map(torch.cat, zip(*(p.keys for p in prefixes), strict=True))]
+            self.values = [*map(torch.cat, zip(*(p.values for p in prefixes), strict=True))]
+
+    def serves(self, prefixes: Sequence[Prefix]) -> bool:
+        """Whether it holds these as they are now."""
+        now = [prefix.releases for prefix in self.prefixes]
+        return now == self._releases and {*map(id, prefixes)} <= {*map(id, self.prefixes)}
 
 
 class RowCache(Cache):
@@ -57,10 +79,21 @@ class RowCache(Cache):
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self._target: Tensor | Prefix | None = None
+        self._together: list[Together] = []
 
     def aim_at(self, target: Tensor | Prefix) -> None:
         """The next forward writes to flat positions row * length + position [T], or to a prefix."""
         self._target = target
+
+    @torch.inference_mode()
+    def together(self, wanted: Sequence[Sequence[Prefix]]) -> list[Together]:
+        """For each of the groups one that holds its prefixes and perhaps others, the last step's
+        where that does; no other copies are kept."""
+        held, self._together = self._together, []
+        for prefixes in wanted:
+            fitting = (one for one in held if len(prefixes) > 1 and one.serves(prefixes))
+            self._together.append(next(fitting, None) or Together(prefixes))
+        return self._together
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs):
         """Stores [1, kv_heads, T, D] each, and hands them back as they came."""

@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from core.errors import JobFailure
-from workers.ml.cache import Prefix, RowCache
+from workers.ml.cache import Prefix, RowCache, Together
+from workers.ml.grouping import Padded
 
 NAME = "tuneyard_rows"
 # What some models' attention adds; none of it can be left out silently.
@@ -40,10 +41,20 @@ class Entering:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """`tokens` of a step that attend to prefixes of one length: all to a single one, or as `batch`
+    has them, each group to its own."""
+
+    prefixes: Together
+    tokens: slice | Tensor
+    batch: Padded | None = None
+
+
+@dataclass(frozen=True)
 class Step:
     """One forward. `decoding` rows with `width` tokens each, their cache filled up to `longest`;
     `mask` [decoding, 1, width, longest] float32, -inf behind each token.
-    `shared`: for each prefix in use, which tokens of the step attend to it.
+    `shared`: the prefixes in use, and which tokens of the step attend to them.
     `prefill`: the step computes this prefix, and nothing else is in it.
     `positions` [T] of the tokens and `starts` [rows] of the rows' own parts, counted from the
     beginning of the text; `reach` is the largest position + 1."""
@@ -57,7 +68,7 @@ class Step:
     longest: int = 0
     mask: Tensor | None = None
     entering: Entering | None = None
-    shared: tuple[tuple[Prefix, slice | Tensor], ...] = ()
+    shared: tuple[Shared, ...] = ()
     prefill: Prefix | None = None
 
 
@@ -83,10 +94,9 @@ def rows_attention(
         return out.transpose(1, 2), None
     flat = query[0].transpose(0, 1)
     out, weight = _own(flat, module.layer_idx, step, scaling, window)
-    for prefix, tokens in step.shared:
-        keys, values = prefix.keys[module.layer_idx], prefix.values[module.layer_idx]
-        mask = _prefix_mask(step.positions[tokens], flat.shape[1], keys, window)
-        shared, shared_weight = _over_prefix(flat[tokens], keys, values, scaling, mask)
+    for one in step.shared:
+        tokens = one.tokens
+        shared, shared_weight = _over_prefixes(flat, one, step, module.layer_idx, scaling, window)
         share = torch.sigmoid(shared_weight - weight[tokens]).unsqueeze(-1)
         out[tokens] = torch.lerp(out[tokens].float(), shared.float(), share).to(out.dtype)
     return out.unsqueeze(0), None
@@ -138,14 +148,6 @@ def _window_mask(queries: Tensor, keys: Tensor, window: int | None) -> Tensor | 
     hidden = (keys > queries) | (keys <= queries - window)
     mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, HIDDEN)
     return mask.view(-1, 1, *mask.shape[-2:])
-
-
-def _prefix_mask(queries: Tensor, heads: int, keys: Tensor, window: int | None) -> Tensor | None:
-    """`_window_mask` of tokens over a prefix, in the order of `_over_prefix`."""
-    if window is None:
-        return None
-    each = queries.repeat_interleave(heads // keys.shape[1])
-    return _window_mask(each, torch.arange(keys.shape[2], device=keys.device), window)
 
 
 def _own(
@@ -202,16 +204,25 @@ def _entering(
     return flat[entering.scatter], flat_weight[entering.scatter]
 
 
-def _over_prefix(
-    q: Tensor, k: Tensor, v: Tensor, scale: float | None, mask: Tensor | None
+def _over_prefixes(
+    q: Tensor, shared: Shared, step: Step, layer: int, scale: float | None, window: int | None
 ) -> tuple[Tensor, Tensor]:
-    """All tokens over one prefix [1, Hkv, P, D] as a single product for each key head."""
-    tokens, heads, width = q.shape
-    kv_heads = k.shape[1]
-    grouped = q.unflatten(1, (kv_heads, -1)).permute(1, 0, 2, 3).reshape(1, kv_heads, -1, width)
+    """Tokens over their prefix, in their order: a single product for each prefix and key head."""
+    k, v = shared.prefixes.keys[layer], shared.prefixes.values[layer]  # [n, Hkv, P, D]
+    tokens = shared.tokens if shared.batch is None else shared.batch.tokens
+    heads, width = q.shape[1:]
+    shape = (len(k), -1, k.shape[1], heads // k.shape[1])
+    grouped = q[tokens].view(*shape, width).permute(0, 2, 1, 3, 4).flatten(2, 3)
+    mask = None
+    if window is not None:
+        each = step.positions[tokens].view(len(k), -1).repeat_interleave(shape[3], dim=1)
+        mask = _window_mask(each, torch.arange(k.shape[2], device=k.device), window)
     out, weight = attend(grouped, k, v, scale=scale, mask=mask)
-    out = out.view(kv_heads, tokens, -1, width).transpose(0, 1).reshape(tokens, heads, width)
-    return out, weight.view(kv_heads, tokens, -1).transpose(0, 1).reshape(tokens, heads)
+    out = out.unflatten(2, (-1, shape[3])).permute(0, 2, 1, 3, 4).reshape(-1, heads, width)
+    weight = weight.unflatten(2, (-1, shape[3])).permute(0, 2, 1, 3).reshape(-1, heads)
+    if shared.batch is None:
+        return out, weight
+    return out[shared.batch.places], weight[shared.batch.places]
 
 
 AttentionInterface.register(NAME, rows_attention)

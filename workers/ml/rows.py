@@ -1,14 +1,17 @@
 """The rows that an engine works on, and how their tokens stand in one step. Computes nothing."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from workers.ml.cache import Prefix, RowCache
-from workers.ml.decoding import Entering, Step
+from workers.ml.cache import Prefix, RowCache, Together
+from workers.ml.decoding import Entering, Shared, Step
 from workers.ml.drafts import Lookup
 from workers.ml.generation import Request
+from workers.ml.grouping import padded
 from workers.ml.sampling import generator_of
 from workers.ml.scores import Score
 
@@ -163,7 +166,7 @@ def _step(rows: list[Row], positions: list[int], cache: RowCache, device: str) -
         entering=_entering(
             [row.fill for row in rows[len(decoding) :]], len(decoding), width, device
         ),
-        shared=_shared(rows, device),
+        shared=_shared(rows, cache, device),
     )
 
 
@@ -192,16 +195,35 @@ def _entering(lengths: list[int], first: int, width: int, device: str) -> Enteri
     return Entering(first, gather.to(device), torch.tensor(scatter, device=device))
 
 
-def _shared(rows: list[Row], device: str) -> tuple[tuple[Prefix, slice | Tensor], ...]:
-    """Which tokens of the step attend to which prefix; a slice if it is one for all."""
-    prefixes = {id(row.prefix): row.prefix for row in rows if row.prefix is not None}
-    if len(prefixes) == 1 and all(row.prefix is not None for row in rows):
-        return ((next(iter(prefixes.values())), slice(None)),)
-    tokens: dict[int, list[int]] = {key: [] for key in prefixes}
+def _shared(rows: list[Row], cache: RowCache, device: str) -> tuple[Shared, ...]:
+    """Which tokens of the step attend to which prefixes, those of one length at once."""
+    tokens: dict[int, list[int]] = {}
+    by_length: dict[int, dict[int, Prefix]] = {}
     start = 0
     for row in rows:
         count = 1 + len(row.draft) if row.tokens else row.fill
         if row.prefix is not None:
-            tokens[id(row.prefix)] += range(start, start + count)
+            tokens.setdefault(id(row.prefix), []).extend(range(start, start + count))
+            by_length.setdefault(len(row.prefix), {})[id(row.prefix)] = row.prefix
         start += count
-    return tuple((prefixes[k], torch.tensor(t, device=device)) for k, t in tokens.items())
+    if len(tokens) == 1 and all(row.prefix is not None for row in rows):
+        [together] = cache.together([[rows[0].prefix]])
+        return (Shared(together, slice(None)),)
+    found = []
+    for together in cache.together([[*prefixes.values()] for prefixes in by_length.values()]):
+        found += _attending(together, tokens, device)
+    return tuple(found)
+
+
+def _attending(
+    together: Together, tokens: Mapping[int, Sequence[int]], device: str
+) -> Iterator[Shared]:
+    """At once, where one has about as many tokens as another."""
+    groups = [tokens.get(id(prefix), ()) for prefix in together.prefixes]
+    if len(groups) > 1 and (batch := padded(groups, device)) is not None:
+        every = sorted(chain.from_iterable(groups))
+        yield Shared(together, torch.tensor(every, device=device), batch)
+        return
+    for prefix, own in zip(together.prefixes, groups, strict=True):
+        if own:
+            yield Shared(Together([prefix]), torch.tensor(own, device=device))

@@ -227,15 +227,21 @@ def layers(generator, dtype=torch.float32):
     ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1)], ids=["fp32", "bf16"]
 )
 @pytest.mark.parametrize(
-    ("slots", "padded"),
-    [([0, 1, 2, 0, 1, 2], True), ([2, 0, 1, 1, 0], True), ([0] * 9 + [2], False)],
-    ids=["even", "almost even", "one has most"],
+    ("slots", "together"),
+    [
+        ([0, 1, 2, 0, 1, 2], True),
+        ([2, 0, 1, 1, 0], True),
+        ([0] * 9 + [2], True),
+        ([1, 2] * 20, True),
+        ([0] * 100 + [2], False),
+    ],
+    ids=["even", "almost even", "few", "the first has none", "one has most"],
 )
-def test_tokens_of_a_step_get_their_own_adapters_product(slots, padded, dtype, tolerance):
+def test_tokens_of_a_step_get_their_own_adapters_product(slots, together, dtype, tolerance):
     generator = torch.Generator().manual_seed(0)
     stack, weights = layers(generator, dtype)
-    mix = Mix.of(torch.tensor(slots), 3)
-    assert (mix.padded is not None) == padded
+    mix = Mix.of(slots)
+    assert (mix.together is not None) == together
     x = torch.randn(len(slots), 16, generator=generator)
     start = torch.randn(len(slots), 24, generator=generator)
     out = start.to(dtype, copy=True)
@@ -255,7 +261,7 @@ def test_weights_that_were_taken_back_leave_the_others_and_room_for_the_next():
     x = torch.ones(1, 16)
     for slot, (down, up) in enumerate([*weights, weights[1]]):
         out = torch.zeros(1, 24)
-        stack.add_to(out, x, Mix(slot))
+        stack.add_to(out, x, Mix(only=slot))
         torch.testing.assert_close(out, x @ down.t() @ up)
 
 
@@ -275,5 +281,5 @@ def test_a_slot_that_is_given_up_is_taken_by_the_last_one(slot):
     x = torch.ones(1, 16)
     for left in range(2):
         out = torch.zeros(1, 24)
-        stack.add_to(out, x, Mix(left))
+        stack.add_to(out, x, Mix(only=left))
         torch.testing.assert_close(out, x @ weights[left][0].t() @ weights[left][1])
