@@ -1,4 +1,5 @@
-"""Contestant: Tuneyard's engine, questions one after the other, the prefix warm as in a server.
+"""Contestant: Tuneyard's engine, questions one after the other, as a server of a trained model has
+them: the prefix warm, and drafts from what was answered before (`workers.serving.prompts`).
 
 Told as JSON: model, adapter (or none), prompts, quantization, precision, batch (questions a turn),
 max_new_tokens, threads, answers (a file for the tokens of each).
@@ -17,6 +18,7 @@ from benchmarks.peers.turns import Turns
 def main() -> None:
     import torch
 
+    from workers.ml.drafts import Heard
     from workers.ml.engine import Engine
     from workers.ml.loading import load_adapter, load_base
     from workers.ml.prefixes import common_prefix
@@ -34,7 +36,7 @@ def main() -> None:
     every = read_prompts(Path(told["prompts"]))
     prompts = cycle(enumerate(every))
     sampling = Sampling(max_new_tokens=told["max_new_tokens"])
-    engine = Engine(loaded)
+    engine, heard = Engine(loaded), Heard()
     engine.share_prefix(common_prefix(every))
     turns.ready("torch", "transformers", "peft", "bitsandbytes")
     with Path(told["answers"]).open("a", encoding="utf-8") as answers:
@@ -42,7 +44,7 @@ def main() -> None:
             tokens, began = 0, time.perf_counter()
             asked = list(islice(prompts, told["batch"]))
             for number, prompt in asked:
-                engine.submit(Request(number, prompt, sampling))
+                engine.submit(Request(number, prompt, sampling, heard=heard))
                 (done,) = engine.run()
                 tokens += done.completion_tokens
                 print(json.dumps([number, done.token_ids]), file=answers, flush=True)
