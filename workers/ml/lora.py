@@ -1,9 +1,10 @@
 """Puts a LoRA adapter (PEFT's format) on a base model and makes its linear layers quick to train.
 
 PEFT owns parameters, saving and loading. Training replaces the forward of PEFT's linear layers by
-one autograd node for those that share an input (`LoraLinears`): PEFT computes the low-rank products
-in fp32 beside a bf16 base and keeps several copies of the activations; here the masters stay fp32
-and the products run in the activations' dtype, in place, the narrow ones of all layers at once.
+one autograd node for those that share an input (`workers.ml.nodes`): PEFT computes the low-rank
+products in fp32 beside a bf16 base and keeps several copies of the activations; here the masters
+stay fp32 and the products run in the activations' dtype, in place, the narrow ones of all layers at
+once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from core.errors import JobFailure
 from core.training.hyperparameters import LoraSettings
-from workers.ml.quantization import dense_weight
+from workers.ml.lean import keep_less
+from workers.ml.nodes import LoraLinears
 
 SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # usually with one input
 
@@ -57,18 +59,19 @@ def linear_names(model: nn.Module) -> list[str]:
 
 def speed_up(model: PeftModel) -> int:
     """Replaces the forward of every plain LoRA layer; returns how many. Layers with dropout or a
-    variant (DoRA, several adapters) keep PEFT's own."""
-    replaced = 0
+    variant (DoRA, several adapters) keep PEFT's own. What stands between them keeps less."""
+    replaced: set[LoraLayer] = set()
     for module in model.modules():
         plain = {name: child for name, child in module.named_children() if _is_plain(child)}
-        replaced += len(plain)
+        replaced.update(plain.values())
         together = [[plain.pop(name) for name in names if name in plain] for names in SIBLINGS]
         for layers in (*together, *([layer] for layer in plain.values())):
             siblings = Siblings(layers)
             module.register_forward_hook(siblings.forget, always_call=True)
             for layer in layers:
                 layer.forward = partial(siblings.forward, layer)
-    return replaced
+    keep_less(model, replaced)
+    return len(replaced)
 
 
 class Siblings:
@@ -102,48 +105,6 @@ class Siblings:
             *(layer.lora_B[name].weight for layer, name in named),
         )
         return (y.view(*x.shape[:-1], -1) for y in flat)
-
-
-class LoraLinears(torch.autograd.Function):
-    """y = x W' + b + s (x A') B' as one node for layers with the same input. x [T, in], of each
-    layer W [out, in] (plain or quantised), A [r, in], B [out, r]. Saves x and all x A' alone; W
-    gets no gradient and, where quantised, is dequantised again in the backward pass, not kept."""
-
-    @staticmethod
-    def forward(ctx, x, layers, scalings, *masters):
-        a = torch.cat(masters[: len(layers)]).to(x.dtype)
-        b = [
-            (master * scaling).to(x.dtype)
-            for master, scaling in zip(masters[len(layers) :], scalings, strict=True)
-        ]
-        low = x @ a.t()
-        outs = []
-        for layer, low_i, b_i in zip(layers, _by_rank(low, b), b, strict=True):
-            out = nn.functional.linear(x, dense_weight(layer, x.dtype), layer.bias)
-            outs.append(out.addmm_(low_i, b_i.t()))
-        ctx.save_for_backward(x, low, a, *b)
-        ctx.layers, ctx.scalings = layers, scalings
-        return tuple(outs)
-
-    @staticmethod
-    def backward(ctx, *grads):
-        x, low, a, *b = ctx.saved_tensors
-        grad_low = torch.cat([grad @ b_i for grad, b_i in zip(grads, b, strict=True)], dim=1)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = grad_low @ a
-            for grad, layer in zip(grads, ctx.layers, strict=True):
-                grad_x.addmm_(grad, dense_weight(layer, grad.dtype))
-        grad_a = _by_rank((grad_low.t() @ x).float(), b, dim=0)
-        grad_b = [
-            (grad.t() @ low_i).float().mul_(scaling)
-            for grad, low_i, scaling in zip(grads, _by_rank(low, b), ctx.scalings, strict=True)
-        ]
-        return grad_x, None, None, *grad_a, *grad_b
-
-
-def _by_rank(joined: Tensor, b: Sequence[Tensor], dim: int = 1) -> tuple[Tensor, ...]:
-    return joined.split([b_i.shape[1] for b_i in b], dim=dim)
 
 
 def _is_plain(module: nn.Module) -> bool:
