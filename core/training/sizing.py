@@ -12,11 +12,13 @@ from core.training.examples import Example, common_prefix, families, rounded
 ACTIVATION_SHARE = 0.5  # of the free memory that a group's activations may take
 # Measured (benchmarks/training/memory.py; the table is in docs/training.md), and fitted so that the
 # estimate lies above what a training took and, less the fixed part, below twice of it.
-FIXED_BYTES = 350 << 20  # the optimizer, and the kernels that oneDNN makes
-KEPT_PER_LAYER = 9  # hidden-size vectors that a decoder layer keeps for its backward pass
-KEPT_PER_MLP = 4  # intermediate-size vectors likewise
-LOGIT_COPIES = 2  # the head's logits and their gradient
-PAIR_COPIES = 18  # of one layer's probabilities, some in fp32, in the backward pass of a CPU
+FIXED_BYTES = 600 << 20  # the optimizer, and the kernels that oneDNN makes for each length of a row
+# Vectors that a decoder layer keeps for its backward pass: of the hidden and the intermediate size.
+KEPT = 9, 4
+KEPT_LEAN = 7, 2  # where norms and gates are computed again (`workers.ml.lean`)
+WORKING_LAYERS = 12  # as much as so many keep, one layer's backward pass takes for itself at worst
+HEAD_ROWS = 256  # labels whose logits exist at a time (`workers.ml.loss`): 50 MB at 49,152 of fp32
+LOGIT_BYTES = 12  # of a logit: as it comes, its probability and its gradient
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,11 @@ class Sizing:
         self.ceiling = float("inf") if ceiling is None else ceiling
 
     def shape(self, micro_batch: int) -> dict[str, int]:
-        """Tokens, labels and pairs of tokens that attend to each other, at most. Of several
-        families as if none shared anything."""
-        own = [_padded(len(one) - self.prefix) for one in self.longest[:micro_batch]]
-        longest = self.prefix + own[0]
-        # A group may share more than all examples do: at most, all but nothing of the longest.
-        pairs = max(longest**2, self.prefix**2 + len(own) * own[0] * longest)
+        """Tokens and labels, at most. Of several families as if none shared anything."""
+        own = sum(_padded(len(one) - self.prefix) for one in self.longest[:micro_batch])
         return {
-            "tokens": rounded(self.prefix + sum(own)),
+            "tokens": rounded(self.prefix + own),
             "labels": sum(self.labels[:micro_batch]),
-            "pairs": pairs,
         }
 
     def need(self, micro_batch: int, gradient_checkpointing: bool) -> Need:
@@ -97,16 +94,18 @@ def group_bytes(
     *,
     tokens: int,
     labels: int,
-    pairs: int,
     layers: int,
     itemsize: int,
     gradient_checkpointing: bool,
 ) -> int:
     """What a packed row of `tokens` takes for its forward and backward pass, by estimate: vectors
-    of each of the `layers` that are trained (checkpointed: one a layer, and all of one layer), the
-    logits of `labels` with their gradient, and one layer's attention over `pairs` of tokens."""
-    layer = KEPT_PER_LAYER * config.hidden_size + KEPT_PER_MLP * config.intermediate_size
+    of each of the `layers` that are trained (checkpointed: one a layer, and all of one layer), what
+    a layer works with, and the logits of a block of `labels`. Attention goes by blocks: its scores
+    are too few to count."""
+    lean = hasattr(config, "rms_norm_eps") and getattr(config, "hidden_act", None) == "silu"
+    hidden, intermediate = KEPT_LEAN if lean else KEPT
+    layer = hidden * config.hidden_size + intermediate * config.intermediate_size
     kept = layer + layers * config.hidden_size if gradient_checkpointing else layer * layers
-    attention = PAIR_COPIES * pairs * config.num_attention_heads * itemsize
-    logits = labels * config.vocab_size * LOGIT_COPIES * itemsize
-    return FIXED_BYTES + tokens * kept * itemsize + logits + attention
+    kept += WORKING_LAYERS * layer
+    logits = min(labels, HEAD_ROWS) * config.vocab_size * LOGIT_BYTES
+    return FIXED_BYTES + tokens * kept * itemsize + logits

@@ -8,9 +8,8 @@ the fused linear cross-entropy of Liger Kernel does, arXiv 2410.10989).
 import torch
 from torch import Tensor, nn
 
+from core.training.sizing import HEAD_ROWS
 from workers.ml.packing import Example, pack, rounded
-
-ROWS = 256  # positions in a block: 50 MB of fp32 logits at a vocabulary of 49,152
 
 
 class HeadLoss(torch.autograd.Function):
@@ -22,7 +21,7 @@ class HeadLoss(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         hits = torch.zeros((), dtype=torch.long, device=hidden.device)
         grads = []
-        for block, wanted in zip(hidden.split(ROWS), labels.split(ROWS), strict=True):
+        for block, wanted in zip(hidden.split(HEAD_ROWS), labels.split(HEAD_ROWS), strict=True):
             rest = rounded(len(block)) - len(block)  # few lengths: see `rounded`
             logits = nn.functional.pad(block, (0, 0, 0, rest)) @ weight.t()
             padded = nn.functional.pad(wanted, (0, rest)).unsqueeze(1)

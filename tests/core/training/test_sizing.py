@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.training.sizing import FIXED_BYTES, Sizing, group_bytes
+from core.training.sizing import FIXED_BYTES, HEAD_ROWS, Sizing, group_bytes
 from workers.ml.packing import Example, groups_of
 
 CONFIG = SimpleNamespace(
@@ -28,14 +28,6 @@ def sizing(some, share_prefix=True, **bounds):
     return Sizing(CONFIG, some, layers=2, itemsize=4, share_prefix=share_prefix, **bounds)
 
 
-def pairs(group):
-    """Scores that attention makes room for."""
-    return sum(
-        tree.prefix**2 + sum(tree.widths) * (tree.prefix + max(tree.widths))
-        for tree in group.layout.trees
-    )
-
-
 @pytest.mark.parametrize("share_prefix", [True, False])
 @pytest.mark.parametrize("schemas", [(200,), (0,), (150, 80, 31)], ids=["one", "none", "three"])
 def test_no_group_is_larger_than_said(schemas, share_prefix):
@@ -46,7 +38,6 @@ def test_no_group_is_larger_than_said(schemas, share_prefix):
             for group in groups_of(some, micro_batch=micro_batch, share_prefix=share_prefix):
                 assert group.input_ids.shape[1] <= shape["tokens"]
                 assert len(group.labels) <= shape["labels"]
-                assert pairs(group) <= shape["pairs"]
 
 
 def test_a_shared_prefix_is_counted_once():
@@ -73,28 +64,36 @@ MEASURED_CONFIG = SimpleNamespace(
     num_hidden_layers=30,
     num_attention_heads=9,
     vocab_size=49152,
+    hidden_act="silu",
+    rms_norm_eps=1e-5,
 )
 
 
-def need(**changes):
+def need(config=MEASURED_CONFIG, **changes):
     values = {
         "tokens": 1000,
         "labels": 500,
-        "pairs": 60_000,
         "layers": 20,
         "itemsize": 2,
         "gradient_checkpointing": False,
     }
-    return group_bytes(MEASURED_CONFIG, **values | changes)
+    return group_bytes(config, **values | changes)
 
 
 def test_the_estimate_grows_with_the_group_and_shrinks_with_checkpointing():
     assert need(tokens=2000) > need() > need(gradient_checkpointing=True)
-    assert need(layers=30) > need() and need(itemsize=4) > need() and need(pairs=10**7) > need()
+    assert need(layers=30) > need() and need(itemsize=4) > need() and need(labels=9) < need()
+
+
+def test_logits_count_up_to_a_block_of_labels_and_what_is_computed_again_does_not():
+    assert need(labels=HEAD_ROWS) == need(labels=9999)
+    kept = need() - need(tokens=0)
+    other = SimpleNamespace(**vars(MEASURED_CONFIG) | {"hidden_act": "gelu"})
+    assert need(other) - need(other, tokens=0) > 1.4 * kept
 
 
 @pytest.mark.parametrize("one", MEASURED, ids=lambda one: one["setting"])
 def test_the_estimate_lies_above_what_was_measured_and_but_for_a_fixed_part_below_twice(one):
-    names = ("tokens", "labels", "pairs", "layers", "gradient_checkpointing")
+    names = ("tokens", "labels", "layers", "gradient_checkpointing")
     estimated = need(**{name: one[name] for name in names})
     assert one["grown_bytes"] < estimated < 2 * one["grown_bytes"] + FIXED_BYTES

@@ -3,8 +3,9 @@ import torch
 import torch.nn.functional as F
 from transformers import GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from core.training.sizing import HEAD_ROWS
 from workers.ml import attention
-from workers.ml.loss import ROWS, HeadLoss, is_head_plain
+from workers.ml.loss import HeadLoss, is_head_plain
 
 TINY = {
     "vocab_size": 40,
@@ -24,7 +25,7 @@ def states(count, dtype=torch.float32):
     return hidden, weight, torch.randint(300, (count,), generator=generator)
 
 
-@pytest.mark.parametrize("count", [1, ROWS, 2 * ROWS + 45])
+@pytest.mark.parametrize("count", [1, HEAD_ROWS, 2 * HEAD_ROWS + 45])
 def test_loss_and_gradient_are_those_of_the_whole_logits(count):
     hidden, weight, labels = states(count)
     wanted = F.cross_entropy(hidden @ weight.t(), labels, reduction="sum")
@@ -37,9 +38,9 @@ def test_loss_and_gradient_are_those_of_the_whole_logits(count):
 
 
 def test_a_label_is_hit_where_it_is_the_most_probable_token():
-    _, weight, labels = states(ROWS + 3)
+    _, weight, labels = states(HEAD_ROWS + 3)
     right, wrong = weight[labels] * 100, -weight[labels] * 100
-    assert HeadLoss.apply(right, weight, labels)[1] == ROWS + 3
+    assert HeadLoss.apply(right, weight, labels)[1] == HEAD_ROWS + 3
     assert HeadLoss.apply(torch.cat([right[:5], wrong[5:]]), weight, labels)[1] == 5
 
 

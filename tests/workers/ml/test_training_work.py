@@ -9,11 +9,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.training.hyperparameters import LoraSettings
+from core.training.sizing import HEAD_ROWS
 from tests.tiny_model import build_tiny_model
 from workers.ml import lora
 from workers.ml.attention import BLOCK, PackedAttention
 from workers.ml.loading import load_base
-from workers.ml.loss import ROWS
 from workers.ml.lower import LowerStates
 from workers.ml.module import TrainingModule
 from workers.ml.packing import Example, groups_of, rounded
@@ -108,8 +108,8 @@ class Row:
         return (2 * WIDTH + 5 * (WIDTH + 2)) * self.pairs * HEADS * LAYERS
 
     def head(self, vocabulary):
-        full, rest = divmod(self.labels, ROWS)
-        return 2 * (full * ROWS + rounded(rest)) * HIDDEN * vocabulary
+        full, rest = divmod(self.labels, HEAD_ROWS)
+        return 2 * (full * HEAD_ROWS + rounded(rest)) * HIDDEN * vocabulary
 
 
 def worked(module, rows, *, micro_batch=16):
