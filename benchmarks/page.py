@@ -50,8 +50,9 @@ weights, number of threads and dtype: bf16 where the CPU computes in it, else fp
 median of the rounds' own ratios; the spread, the lowest and the highest of them, with the number of
 rounds. The ideal is what the products with weights alone would give
 (`benchmarks/training/costs.py`, `benchmarks/inference/costs.py`): 1.00 where the peer saves the
-same work. The aims are those of [GOALS.md](GOALS.md). Goal 9 is measured in process; what
-clients see over HTTP stands further below.
+same work. The aims are those of [GOALS.md](GOALS.md). Goal 9 is measured in process; ours
+drafts, as a server of a trained model does, from what it answered to other questions before in the
+same contest. What clients see over HTTP stands further below.
 
 Peers are installed from packages into environments of their own
 (`benchmarks/peers/requirements/`) and given their best settings first: TRL its packing, PEFT its
