@@ -47,7 +47,7 @@ class Prefix:
         self.releases += 1
 
 
-class Together:
+class PrefixGroup:
     """Prefixes of one length, keys and values [n, kv_heads, P, D] a layer: of one its own, of
     several a copy."""
 
@@ -79,21 +79,21 @@ class RowCache(Cache):
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self._target: Tensor | Prefix | None = None
-        self._together: list[Together] = []
+        self._groups: list[PrefixGroup] = []
 
     def aim_at(self, target: Tensor | Prefix) -> None:
         """The next forward writes to flat positions row * length + position [T], or to a prefix."""
         self._target = target
 
     @torch.inference_mode()
-    def together(self, wanted: Sequence[Sequence[Prefix]]) -> list[Together]:
+    def grouped(self, wanted: Sequence[Sequence[Prefix]]) -> list[PrefixGroup]:
         """For each of the groups one that holds its prefixes and perhaps others, the last step's
         where that does; no other copies are kept."""
-        held, self._together = self._together, []
+        held, self._groups = self._groups, []
         for prefixes in wanted:
             fitting = (one for one in held if len(prefixes) > 1 and one.serves(prefixes))
-            self._together.append(next(fitting, None) or Together(prefixes))
-        return self._together
+            self._groups.append(next(fitting, None) or PrefixGroup(prefixes))
+        return self._groups
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs):
         """Stores [1, kv_heads, T, D] each, and hands them back as they came."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from core.errors import JobFailure
-from workers.ml.cache import Prefix, RowCache, Together
+from workers.ml.cache import Prefix, PrefixGroup, RowCache
 from workers.ml.grouping import Padded
 
 NAME = "tuneyard_rows"
@@ -45,7 +45,7 @@ class Shared:
     """`tokens` of a step that attend to prefixes of one length: all to a single one, or as `batch`
     has them, each group to its own."""
 
-    prefixes: Together
+    group: PrefixGroup
     tokens: slice | Tensor
     batch: Padded | None = None
 
@@ -208,7 +208,7 @@ def _over_prefixes(
     q: Tensor, shared: Shared, step: Step, layer: int, scale: float | None, window: int | None
 ) -> tuple[Tensor, Tensor]:
     """Tokens over their prefix, in their order: a single product for each prefix and key head."""
-    k, v = shared.prefixes.keys[layer], shared.prefixes.values[layer]  # [n, Hkv, P, D]
+    k, v = shared.group.keys[layer], shared.group.values[layer]  # [n, Hkv, P, D]
     tokens = shared.tokens if shared.batch is None else shared.batch.tokens
     heads, width = q.shape[1:]
     shape = (len(k), -1, k.shape[1], heads // k.shape[1])

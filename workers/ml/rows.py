@@ -7,7 +7,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from workers.ml.cache import Prefix, RowCache, Together
+from workers.ml.cache import Prefix, PrefixGroup, RowCache
 from workers.ml.decoding import Entering, Shared, Step
 from workers.ml.drafts import Lookup
 from workers.ml.generation import Request
@@ -207,23 +207,23 @@ def _shared(rows: list[Row], cache: RowCache, device: str) -> tuple[Shared, ...]
             by_length.setdefault(len(row.prefix), {})[id(row.prefix)] = row.prefix
         start += count
     if len(tokens) == 1 and all(row.prefix is not None for row in rows):
-        [together] = cache.together([[rows[0].prefix]])
-        return (Shared(together, slice(None)),)
+        [group] = cache.grouped([[rows[0].prefix]])
+        return (Shared(group, slice(None)),)
     found = []
-    for together in cache.together([[*prefixes.values()] for prefixes in by_length.values()]):
-        found += _attending(together, tokens, device)
+    for group in cache.grouped([[*prefixes.values()] for prefixes in by_length.values()]):
+        found += _attending(group, tokens, device)
     return tuple(found)
 
 
 def _attending(
-    together: Together, tokens: Mapping[int, Sequence[int]], device: str
+    group: PrefixGroup, tokens: Mapping[int, Sequence[int]], device: str
 ) -> Iterator[Shared]:
     """At once, where one has about as many tokens as another."""
-    groups = [tokens.get(id(prefix), ()) for prefix in together.prefixes]
-    if len(groups) > 1 and (batch := padded(groups, device)) is not None:
-        every = sorted(chain.from_iterable(groups))
-        yield Shared(together, torch.tensor(every, device=device), batch)
+    own = [tokens.get(id(prefix), ()) for prefix in group.prefixes]
+    if len(own) > 1 and (batch := padded(own, device)) is not None:
+        every = sorted(chain.from_iterable(own))
+        yield Shared(group, torch.tensor(every, device=device), batch)
         return
-    for prefix, own in zip(together.prefixes, groups, strict=True):
-        if own:
-            yield Shared(Together([prefix]), torch.tensor(own, device=device))
+    for prefix, some in zip(group.prefixes, own, strict=True):
+        if some:
+            yield Shared(PrefixGroup([prefix]), torch.tensor(some, device=device))

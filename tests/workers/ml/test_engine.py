@@ -141,9 +141,8 @@ def test_requests_that_come_while_others_are_decoded_are_served(tiny, prompts):
     assert {c.id: c.token_ids for c in done} == expected(tiny.model, prompts, engine)
 
 
-@pytest.mark.parametrize("window", [8, 60, 400])
-def test_models_that_look_back_over_a_window_are_asked_rightly(tiny_dir, prompts, window):
-    """Gemma and Mistral: windows shorter than a suffix, than the prefix, and longer than both."""
+def looking_back(tiny_dir, window):
+    """A model whose attention sees the last `window` positions, as Gemma's and Mistral's."""
     from transformers import MistralConfig, MistralForCausalLM
 
     tokenizer = load_base(tiny_dir, precision="fp32").tokenizer
@@ -161,9 +160,29 @@ def test_models_that_look_back_over_a_window_are_asked_rightly(tiny_dir, prompts
         pad_token_id=0,
     )
     model = MistralForCausalLM(config).eval()
-    loaded = LoadedModel(model, tokenizer, torch.float32, "cpu", "none", 0, 0)
+    return LoadedModel(model, tokenizer, torch.float32, "cpu", "none", 0, 0)
+
+
+# Shorter than a suffix, than the prefix, and longer than both.
+@pytest.mark.parametrize("window", [8, 60, 400])
+def test_models_that_look_back_over_a_window_are_asked_rightly(tiny_dir, prompts, window):
+    loaded = looking_back(tiny_dir, window)
     engine = Engine(loaded, max_rows=3)
-    assert tokens_of(engine, prompts) == expected(model, prompts, engine)
+    assert tokens_of(engine, prompts) == expected(loaded.model, prompts, engine)
+
+
+@pytest.mark.parametrize("window", [8, 60, 400])
+def test_prefixes_of_one_length_share_a_step(tiny_dir, prompts, window):
+    loaded = looking_back(tiny_dir, window)
+    engine, others = Engine(loaded), [[ids[0] + 1, *ids[1:]] for ids in prompts]
+    for some in (prompts, others):
+        engine.share_prefix(common_prefix(some))
+    every = [*prompts, *others]
+    for request in requests(every):
+        engine.submit(request)
+    found = {done.id: done.token_ids for done in engine.run()}
+    assert found == expected(loaded.model, every, engine)
+    assert engine.counts.prefixes == 2
 
 
 def test_attention_of_a_kind_that_is_not_known_is_refused(tiny_dir, prompts):
