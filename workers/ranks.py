@@ -47,7 +47,8 @@ class Ranks:
             process = start_process(theirs, "gpu", leads_group=False)
             self._processes.append(process)
             spec = replace(self._spec, rank=rank, device=device_of(self._spec.device, rank))
-            channel.send(kind="job", spec=asdict(spec), fence_seconds=float("inf"))
+            with suppress(ChannelClosed):  # dead already: whoever watches it tells
+                channel.send(kind="job", spec=asdict(spec), fence_seconds=float("inf"))
             watch = threading.Thread(target=self._watch, args=(rank, process, channel), daemon=True)
             watch.start()
 

@@ -1,9 +1,11 @@
 """The processes of one job live and die together. Real runners, and the ranks that they start."""
 
 import os
+import queue
 import signal
+import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
@@ -11,6 +13,7 @@ import pytest
 
 from core import failpoints
 from tests.workers.recipes.training import EXACT, make_inputs, same, weights
+from workers import ranks
 from workers.context import Spec
 from workers.ranks import device_of
 from workers.spare import RunnerProcess, start_runner
@@ -88,6 +91,32 @@ def test_a_runner_dies_as_its_rank_did(start, tmp_path):
     rank_of(runner).kill()
     assert runner.process.wait(timeout=240) == -signal.SIGKILL
     assert "rank 1 ended with code -9" in (tmp_path / "runner.log").read_text()
+
+
+def test_a_rank_that_is_dead_before_it_has_its_job_ends_the_runner_all_the_same(
+    tmp_path, monkeypatch
+):
+    """The order that cannot be sent is not the failure: it would look like a runner that is cut
+    off."""
+    really_start, codes = ranks.start_process, queue.Queue()
+
+    def start_dead(*words, **options):
+        process = really_start(*words, **options)
+        process.kill()
+        process.wait()
+        return process
+
+    def end_like(code):
+        codes.put(code)
+        threading.Event().wait()  # it returns no more than the real one does
+
+    monkeypatch.setattr(ranks, "start_process", start_dead)
+    monkeypatch.setattr(ranks, "end_like", end_like)
+    spec = Spec(job_id="job_1", type="train", params={}, inputs={}, workdir=str(tmp_path))
+    started = ranks.Ranks(replace(spec, processes=2), send=lambda **message: None)
+    started.start()
+    assert codes.get(timeout=60) == -signal.SIGKILL
+    started.end()
 
 
 def test_what_one_rank_fails_of_is_the_jobs_failure(start, inputs, tmp_path, monkeypatch):
