@@ -9,7 +9,8 @@ from collections.abc import Collection
 from workers.ml import memory
 from workers.ml.cache import Prefix
 
-# Of the memory that is free when an engine begins. The rows take their share of what is left.
+# Of the memory that is free when an engine begins. The rows take their share of what is left. Those
+# of several adapters that one step reads are copied side by side: as much again at most.
 MEMORY_SHARE = 0.1
 
 Key = tuple[str | None, tuple[int, ...]]
