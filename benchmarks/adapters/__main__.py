@@ -28,6 +28,7 @@ from benchmarks.peers.environments import python_of
 from benchmarks.training.costs import Sizes
 
 BATCH, ADAPTERS = 64, 16
+PEER_ROWS = {"qwen2.5-coder-0.5b": 32}  # at a time, else the whole batch: with 64 it takes 17 GB
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
         ours("ours-1", told, adapters[:1], keep=True),
         ours("ours-16", told, adapters, keep=True),
         ours("ours-16-cold", told, adapters, keep=False),
-        peft("peft-16", told, adapters),
+        peft("peft-16", told, adapters, rows=PEER_ROWS.get(options.model, BATCH)),
     ]
     name = f"adapters-{options.model}"
     outcome = contest(name, contestants, rounds=options.rounds, minutes=options.minutes)
@@ -61,8 +62,8 @@ def ours(name: str, told: dict[str, Any], adapters: list[str], *, keep: bool) ->
     return Contestant(name, (sys.executable, "-m", "benchmarks.adapters.ours", settings))
 
 
-def peft(name: str, told: dict[str, Any], adapters: list[str]) -> Contestant:
-    settings = json.dumps(told | {"adapters": adapters, "rows": told["batch"]})
+def peft(name: str, told: dict[str, Any], adapters: list[str], *, rows: int) -> Contestant:
+    settings = json.dumps(told | {"adapters": adapters, "rows": rows})
     return Contestant(name, (str(python_of("hf")), str(PEERS / "peft_adapters.py"), settings))
 
 
