@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from core.basemodels.catalogue import CATALOGUE
 from core.basemodels.models import BaseModel, MergedModel
 from core.db import exclusive, upsert
 from core.errors import InvalidInput
@@ -27,12 +28,21 @@ def get_base(session: Session, name: str) -> BaseModel:
     if base is None:
         known = ", ".join(model.name for model in list_bases(session)) or "none yet"
         raise InvalidInput(
-            f"There is no base model '{name}'; the workers have: {known}. An operator brings one "
-            f"with `tuneyard models fetch {name}`.",
+            f"There is no base model '{name}'; the workers have: {known}. {_how_to_bring(name)}",
             param="model",
             code="model_not_found",
         )
     return base
+
+
+def _how_to_bring(name: str) -> str:
+    listed = [model.name for model in CATALOGUE]
+    if name in listed:
+        return f"An operator brings it with `tuneyard models fetch {name}`."
+    return (
+        "An operator brings another with `tuneyard models fetch` and its directory, or its name "
+        f"in the catalogue ({', '.join(listed)})."
+    )
 
 
 def find_merged(session: Session, project_id: str, reference: str) -> MergedModel | None:
