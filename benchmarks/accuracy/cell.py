@@ -4,7 +4,7 @@
 
 Told: folder (of the cell), data (GeoQuery's), model, split, method, seed, quantization, epochs.
 Trains and evaluates with the recipes of a job; TRL's adapter is asked as ours is. A training that
-was stopped goes on from its last checkpoint, but TRL's begins anew. Leaves `rows.json`.
+was stopped goes on from its last checkpoint. Leaves `rows.json`.
 """
 
 import json
@@ -64,7 +64,10 @@ def train_trl(told: dict[str, Any], inputs: dict[str, Path], folder: Path) -> Pa
     if not (folder / "trained.json").exists():
         given = beginning(settings(told), inputs, folder / "beginning")
         command = [str(python_of("hf")), str(PEERS / "trl_train.py")]
-        more = {"out": str(adapter), "threads": len(os.sched_getaffinity(0))}
+        checkpoints = folder / "train/checkpoints"
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        more = {"out": str(adapter), "checkpoints": str(checkpoints)}
+        more["threads"] = len(os.sched_getaffinity(0))
         subprocess.run([*command, json.dumps(given | more)], check=True)
         shutil.copy(folder / "beginning/prompt.json", adapter)
         write(folder / "trained.json", given)

@@ -1,13 +1,13 @@
 """TRL's SFTTrainer from beginning to end: what accuracy it reaches. Not a contestant: no turns.
 
 Told as JSON what ours trains with: rows, adapter to begin with, epochs, batch_size, learning_rate
-and so on; leaves the trained adapter in `out`. Padded batches: each step has exactly the batch."""
-
-import tempfile
+and so on; leaves the trained adapter in `out`. Padded batches: each step has exactly the batch.
+Checkpoints go to `checkpoints`; from the last of them it goes on."""
 
 from datasets import Dataset
 from trainer import load, read_rows, told
 from transformers import AutoTokenizer
+from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 
@@ -21,7 +21,7 @@ def main():
         for row in read_rows(settings["rows"])
     ]
     arguments = SFTConfig(
-        output_dir=tempfile.mkdtemp(),
+        output_dir=settings["checkpoints"],
         max_length=2048,
         per_device_train_batch_size=settings["batch_size"],
         gradient_checkpointing=False,
@@ -34,7 +34,8 @@ def main():
         seed=settings["seed"],
         bf16=settings["precision"] == "bf16",
         use_cpu=True,
-        save_strategy="no",
+        save_steps=25,
+        save_total_limit=1,
         logging_steps=20,
         report_to=[],
         disable_tqdm=True,
@@ -46,7 +47,7 @@ def main():
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(settings["model"]),
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(settings["checkpoints"]))
     trainer.model.save_pretrained(settings["out"], save_embedding_layers=False)
 
 
