@@ -17,7 +17,7 @@ from core.errors import JobFailure
 from core.failpoints import failpoint
 from workers.ml import memory
 from workers.ml.adapters import Adapters, read_adapter
-from workers.ml.cache import Prefix, RowCache, bytes_per_position, logit_bytes, rows_that_fit
+from workers.ml.cache import Prefix, bytes_per_position
 from workers.ml.choosing import choose, draft
 from workers.ml.decoding import NAME
 from workers.ml.endings import Endings
@@ -25,6 +25,7 @@ from workers.ml.generation import Completion, Counts, Request, Unfinished, refus
 from workers.ml.inference import Inference
 from workers.ml.loading import LoadedModel
 from workers.ml.outofmemory import memory_failure, telling_memory
+from workers.ml.places import Places
 from workers.ml.prefixes import Prefixes, common_prefix, default_limit
 from workers.ml.rows import Batch, Row, advance, compact, fork, make_row, prefix_batch
 
@@ -38,8 +39,6 @@ ENTERING_TOKENS = 2048
 # So many of a batch's rows wait at most: the rest of it is not read yet, which bounds what its
 # prompts take. Many enough to find what they begin with in common.
 MOST_WAITING = 1000
-# Places in use become longer by so many positions at a time.
-STRIDE = 128
 
 
 class Engine:
@@ -66,7 +65,6 @@ class Engine:
         self.drafting_rows = DRAFTING_ROWS
         self.on_shrink = on_shrink
         self.counts = Counts()
-        self.max_rows = max_rows
         model = loaded.model
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.endings = Endings(loaded.tokenizer)
@@ -79,7 +77,7 @@ class Engine:
         self._refused: list[Completion] = []
         self._waiting: deque[Row] = deque()
         self._rows: list[Row] = []
-        self._cache = RowCache(rows=0, length=0)
+        self.places = Places(self.model.config, loaded.dtype, loaded.device, most=max_rows)
         self._came = False
 
     def generate(
@@ -189,7 +187,7 @@ class Engine:
         self._waiting = deque(row for row in self._waiting if row.request.id != request_id)
         self._refused = [one for one in self._refused if one.id != request_id]
         gone = {place for place, row in enumerate(self._rows) if row.request.id == request_id}
-        self.counts.copied_bytes += compact(self._rows, gone, self._cache)
+        self.counts.copied_bytes += compact(self._rows, gone, self.places.cache)
 
     def give_up(self) -> None:
         """As `cancel`, everything."""
@@ -232,13 +230,13 @@ class Engine:
             if not self._rows:
                 return []
             draft(self._rows, most_rows=self.drafting_rows)
-            batch = advance(self._rows, self._cache, self.loaded.device)
-            self._cache.aim_at(torch.tensor(batch.places, device=self.loaded.device))
+            batch = advance(self._rows, self.places.cache, self.loaded.device)
+            self.places.cache.aim_at(torch.tensor(batch.places, device=self.loaded.device))
             with self._inference:
                 chosen = choose(self._rows, self._forward(batch))
             self.counts.drafted_tokens += sum(len(row.draft) for row in self._rows)
             self.counts.accepted_tokens += sum(len(tokens) - 1 for tokens in chosen)
-            self.counts.copied_bytes += fork(self._rows, self._cache)
+            self.counts.copied_bytes += fork(self._rows, self.places.cache)
             return chosen
         except Exception as error:
             failure = memory_failure(error, f"answering {len(self._rows)} questions at a time")
@@ -252,22 +250,22 @@ class Engine:
         """Put the rows back in front of those that wait; half as many are taken from now on."""
         rows = [one for row in self._rows for one in (row, *row.forks)]
         count = len(rows)
-        self._cache = RowCache(rows=0, length=0)  # first: perhaps it is grown by half
+        self.places.clear()  # first: perhaps they are grown by half
         if count <= 1:
             raise failure
         again = [self._row(row.request, row.prefix, row.index) for row in rows]
         self._waiting.extendleft(reversed(again))
         self._rows.clear()
-        self.max_rows, self.entering_tokens = count // 2, max(1, self.entering_tokens // 2)
+        self.places.most, self.entering_tokens = count // 2, max(1, self.entering_tokens // 2)
         memory.give_back(self.loaded.device)
         if self.on_shrink is not None:
-            self.on_shrink(count, self.max_rows)
+            self.on_shrink(count, count // 2)
 
     def _admit(self) -> None:
         """Takes waiting rows into free places. Answers to one prompt enter as one row."""
         self._lay_out()
         room = self.entering_tokens
-        free = self._cache.rows - len(self._rows)
+        free = self.places.cache.rows - len(self._rows)
         while self._waiting and free:
             row, last = self._waiting[0], self._rows[-1] if self._rows else None
             if last is not None and last.request is row.request and not last.fill:
@@ -275,7 +273,7 @@ class Engine:
                 row.entered, row.prefix = last.entered, last.prefix
                 free -= 1
                 continue
-            if self._rows and row.length > self._cache.length:
+            if self._rows and row.length > self.places.cache.length:
                 break  # there is no room for longer places until these rows are done
             if len(row.suffix) > room and room < self.entering_tokens:
                 break  # in the next step
@@ -287,33 +285,14 @@ class Engine:
             free -= 1
 
     def _lay_out(self) -> None:
-        """Places for what waits: while no row is in use, as many and as long as it needs. Else
-        those in use become more or longer, if memory has room, each time that requests have come.
-        """
-        if not self._waiting or (self._rows and not self._came):
+        """Places for what waits. Those in use change only when requests have come."""
+        if not self._waiting:
             return
+        if not self._rows:
+            self.places.lay_out(self._waiting)
+        elif self._came:
+            self.counts.copied_bytes += self.places.extend(self._rows, self._waiting)
         self._came = False
-        used, held = len(self._rows), self._cache
-        wanted, length = used + len(self._waiting), max(row.length for row in self._waiting)
-        if not used:
-            count = min(self._places_that_fit(length), wanted)
-            if held.length < length or held.rows < count:
-                self._cache = RowCache(rows=count, length=length)
-            return
-        # In large strides: with requests that come one by one the others are not copied each time.
-        length = held.length if length <= held.length else -(-length // STRIDE) * STRIDE
-        count = wanted if wanted <= held.rows else max(wanted, 2 * held.rows)
-        count = min(self._places_that_fit(length), count)
-        if used < count and (held.length < length or held.rows < count):
-            filled = max(row.fill for row in self._rows)
-            copied = held.grow(rows=count, length=length, used=used, filled=filled)
-            self.counts.copied_bytes += copied
-
-    def _places_that_fit(self, length: int) -> int:
-        config = self.model.config
-        row_bytes = length * bytes_per_position(config, self.loaded.dtype) + logit_bytes(config)
-        count = rows_that_fit(row_bytes, self.loaded.device, held=self._cache.nbytes)
-        return min(count, self.max_rows or count)
 
     def _row(self, request: Request, prefix: Prefix | None, index: int) -> Row:
         return make_row(request, prefix, self.loaded.context_length, index=index)
@@ -335,9 +314,9 @@ class Engine:
 
     def _compute(self, prefix: Prefix) -> None:
         prefix.release()  # what an attempt left that ran out of memory, or one that was let go of
-        self._cache.aim_at(prefix)
+        self.places.cache.aim_at(prefix)
         with self._inference:
-            self._forward(prefix_batch(prefix, self._cache, self.loaded.device))
+            self._forward(prefix_batch(prefix, self.places.cache, self.loaded.device))
         self.prefixes.keep(prefix)
         self.counts.prefixes += 1
         self.counts.prefix_tokens += len(prefix)
@@ -371,5 +350,5 @@ class Engine:
                     if row.request.heard is not None:
                         row.request.heard.add(row.tokens, row.request.prompt_ids)
                     break
-        self.counts.copied_bytes += compact(self._rows, set(ended), self._cache)
+        self.counts.copied_bytes += compact(self._rows, set(ended), self.places.cache)
         return list(ended.values())

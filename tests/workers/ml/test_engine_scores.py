@@ -119,6 +119,6 @@ def test_rows_that_begin_again_after_full_memory_have_each_score_once(tiny, prom
         again |= {(done.id, done.index): done for done in engine.step()}
         if engine.counts.steps == 6:
             engine.room = 1
-    assert engine.max_rows == 1
+    assert engine.places.most == 1
     assert said(again) == said(plain)
     check(tiny, prompts, again, best=2)

@@ -72,7 +72,7 @@ def test_places_that_grow_are_copied_seldom(tiny, engine, monkeypatch):
 def test_places_do_not_grow_beyond_the_memory_and_who_waits_is_answered_later(
     tiny, engine, expected, monkeypatch
 ):
-    monkeypatch.setattr("workers.ml.engine.rows_that_fit", lambda *a, **o: 3)
+    monkeypatch.setattr("workers.ml.places.rows_that_fit", lambda *a, **o: 3)
     most = 0
     found = {}
     for request in requests(tiny):

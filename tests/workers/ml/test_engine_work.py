@@ -100,7 +100,7 @@ def test_a_second_batch_of_the_same_schema_computes_no_prefix(engine, work):
 
 def test_places_are_refilled_without_a_step_more(engine, work):
     """Four answers of five tokens in two places: ten steps and the prefix."""
-    engine.max_rows = 2
+    engine.places.most = 2
     batch = [Request(i, ids, Sampling(max_new_tokens=5)) for i, ids in enumerate(prompts(4))]
     list(engine.generate(batch))
     assert work.forwards == 1 + 2 * 5
@@ -118,7 +118,7 @@ def test_rows_are_copied_only_into_places_that_were_left(engine, tiny):
 def test_a_prefix_is_held_once_and_rows_hold_their_own_tokens(engine, tiny):
     list(engine.generate(requests()))
     position = bytes_per_position(tiny.model.config, torch.float32)
-    held = [*engine._cache.keys, *engine._cache.values]
+    held = [*engine.places.cache.keys, *engine.places.cache.values]
     assert sum(t.nbytes for t in held) == len(ANSWERS) * (OWN + max(ANSWERS)) * position
     assert engine.prefixes.bytes == PREFIX * position
 

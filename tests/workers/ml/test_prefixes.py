@@ -111,9 +111,9 @@ def test_rows_hold_the_keys_of_their_prefix_and_no_copies(tiny):
         engine.submit(Request(i, ids))
     engine.step()
     assert len({id(row.prefix) for row in engine._rows}) == 1
-    assert engine._cache.length == max(row.length for row in engine._rows)
+    assert engine.places.cache.length == max(row.length for row in engine._rows)
     longest = max(map(len, prompts)) - len(common_prefix(prompts))
-    assert engine._cache.length == longest + Sampling().max_new_tokens
+    assert engine.places.cache.length == longest + Sampling().max_new_tokens
 
 
 def test_prefixes_of_adapters_are_their_own():

@@ -152,7 +152,7 @@ def test_an_answer_that_begins_again_after_full_memory_tells_each_token_once(
 
     with running(folder / "work", model) as server:
         events = ask(work)
-        assert server.engine.max_rows == 1, "memory ran out"
+        assert server.engine.places.most == 1, "memory ran out"
     for expected in said(loaded, **how):
         text, tokens = put_together(events, expected.index)
         assert text == expected.text
