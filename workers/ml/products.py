@@ -63,29 +63,41 @@ def _siblings(model: nn.Module) -> Iterator[list[nn.Linear]]:
 
 
 def _packed_forwards(layers: list[nn.Linear], dtype: torch.dtype) -> dict[nn.Module, Forward]:
-    """Of layers with one input; none for those whose weights can't be packed, or lie in bf16 as
-    they are wanted."""
+    """Of layers with one input; none for those whose weights can't be packed."""
     kinds = {type(layer) if kind_of(layer) == "none" else kind_of(layer) for layer in layers}
-    if not kinds <= {nn.Linear, "8bit"} or (kinds, dtype) == ({nn.Linear}, torch.bfloat16):
+    if not kinds <= {nn.Linear, "8bit"}:
         return {}
     if len(kinds) > 1 or len({layer.in_features for layer in layers}) > 1:
         found = [_packed_forwards([layer], dtype) for layer in layers]
         return {layer: forward for one in found for layer, forward in one.items()}
     weight = torch.cat([layer.weight.data for layer in layers])
-    product = packed(weight, dtype)
+    quantised = kinds == {"8bit"}
+    product = packed(weight, dtype, None if quantised else _joined_bias(layers))
     if product is None:
         return {}
-    if kinds == {"8bit"}:
+    if quantised:
         if dtype == torch.bfloat16:  # else the int8 weights would be kept for nothing
             product = _few_apart(product, weight, FEW_TOKENS_PACKED)
         product = _scaled(product, torch.cat([row_scales(layer) for layer in layers]))
+        if (bias := _joined_bias(layers)) is not None:  # behind the scales
+            product = _with_bias(product, bias)
     if len(layers) == 1:
-        return {layers[0]: _with_bias(product, layers[0].bias)}
+        return {layers[0]: product}
     together = Together(product, [layer.out_features for layer in layers])
-    return {
-        layer: _with_bias(partial(together.part, index), layer.bias)
-        for index, layer in enumerate(layers)
-    }
+    return {layer: partial(together.part, index) for index, layer in enumerate(layers)}
+
+
+def _joined_bias(layers: Sequence[nn.Linear]) -> Tensor | None:
+    """Zeros for layers without one; None where no layer has one."""
+    if all(layer.bias is None for layer in layers):
+        return None
+    dtype = next(layer.bias.dtype for layer in layers if layer.bias is not None)
+    return torch.cat(
+        [
+            torch.zeros(layer.out_features, dtype=dtype) if layer.bias is None else layer.bias.data
+            for layer in layers
+        ]
+    )
 
 
 class Together:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from workers.ml import memory
 from workers.ml.packed import MEMORY_SHARE, fits, packed
@@ -24,6 +25,28 @@ def test_a_packed_product_is_that_of_the_weights(shape, outputs):
         product = packed(weight, torch.float32)(x)
         assert product.shape == (*shape[:-1], outputs)
         torch.testing.assert_close(product.double(), exact, atol=1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 5, 64, 130])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_product_packed_for_bf16_is_the_plain_one(tokens, biased):
+    x = torch.randn(1, tokens, 64, generator=CHANCE).bfloat16()
+    bias = torch.randn(96, generator=CHANCE).bfloat16() if biased else None
+    whole = torch.randint(-127, 128, (96, 64), generator=CHANCE, dtype=torch.int8)
+    for weight in (whole, torch.randn(96, 64, generator=CHANCE).bfloat16()):
+        expected = functional.linear(x, weight.bfloat16(), bias)
+        product = packed(weight, torch.bfloat16, bias)
+        found = expected if product is None else product(x)
+        torch.testing.assert_close(found, expected, atol=0, rtol=2**-7)
+        assert found.shape == (1, tokens, 96)
+
+
+def test_a_bias_is_added_in_float32_too():
+    weight = torch.randn(32, 64, generator=CHANCE).bfloat16().float()
+    bias, x = torch.randn(32, generator=CHANCE), torch.randn(3, 64, generator=CHANCE)
+    expected = functional.linear(x, weight, bias)
+    found = packed(weight, torch.float32, bias)(x)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_not_in_one_piece_is_multiplied_too():
