@@ -22,9 +22,9 @@ from benchmarks.inference.contestants import FIGURE, KNOWN, Players
 from benchmarks.inference.material import Material, prepare
 from benchmarks.training.costs import Sizes
 
-# Questions a turn, and of peers that take no more than so many rows at a time; fewer for a large
-# model, or a round would last a quarter of an hour.
-BATCHES = {"smollm2-135m": (64, 32), "qwen2.5-coder-0.5b": (32, 16)}
+# Questions a turn, and of peers that take no more than so many rows at a time; fewer for these, or
+# a round would last a quarter of an hour.
+BATCH, PEER_BATCH = 64, 32
 ROWS = (16, 32, 64)  # at a time: what transformers and llama-server are tried with
 HEATS = {
     "adapter": ("ours-adapter", "hf-adapter", "vllm"),
@@ -59,7 +59,7 @@ def main() -> None:
     left = allowance(options.minutes)
     material = prepare(options.model, options.folder, Path(".tuneyard/bench") / options.model)
     peers = options.peers.split(",")
-    players = Players(material, *BATCHES.get(options.model, (64, 64)))
+    players = Players(material, BATCH, PEER_BATCH)
     tuned = tune(players, options.model, peers, left)
     name = f"inference-{options.model}"
     found = list(heats(players, peers, tuned))
