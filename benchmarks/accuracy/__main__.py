@@ -11,6 +11,7 @@ benchmarks/results/accuracy-NAME.json.
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from benchmarks.accuracy.bootstrap import difference
 from benchmarks.accuracy.cells import SPLITS, Cell, cells
 from benchmarks.accuracy.table import table
 from benchmarks.training.material import STORE
+from cli.platform.leash import dies_with
 from core.evaluations.summary import share
 
 FOLDER = Path(".tuneyard/bench/accuracy")
@@ -74,7 +76,7 @@ def work(cell: Cell, folder: Path, options: argparse.Namespace) -> None:
         "epochs": options.epochs,
     }
     command = [sys.executable, "-m", "benchmarks.accuracy.cell", json.dumps(told)]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, preexec_fn=dies_with(os.getpid()))
     shutil.rmtree(folder / "train/checkpoints", ignore_errors=True)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.material import beginning, make_dataset, three_shot_schema
-from benchmarks.peers.environments import python_of
+from benchmarks.peers.environments import KEEP_FREED_MEMORY, python_of
+from cli.platform.leash import dies_with
 from workers.context import LocalContext
 
 PEERS = Path(__file__).parent.parent / "peers"
@@ -68,7 +69,12 @@ def train_trl(told: dict[str, Any], inputs: dict[str, Path], folder: Path) -> Pa
         checkpoints.mkdir(parents=True, exist_ok=True)
         more = {"out": str(adapter), "checkpoints": str(checkpoints)}
         more["threads"] = len(os.sched_getaffinity(0))
-        subprocess.run([*command, json.dumps(given | more)], check=True)
+        subprocess.run(
+            [*command, json.dumps(given | more)],
+            check=True,
+            env=os.environ | KEEP_FREED_MEMORY,
+            preexec_fn=dies_with(os.getpid()),
+        )
         shutil.copy(folder / "beginning/prompt.json", adapter)
         write(folder / "trained.json", given)
     return adapter

@@ -27,8 +27,8 @@ from benchmarks.training.costs import Sizes
 BATCH, PEER_BATCH = 64, 32
 ROWS = (16, 32, 64)  # at a time: what transformers and llama-server are tried with
 HEATS = {
-    "adapter": ("ours-adapter", "hf-adapter", "vllm"),
-    "merged": ("ours-merged", "hf-merged", "hf-continuous"),
+    "adapter": ("ours-adapter", "hf-adapter", "vllm-adapter"),
+    "merged": ("ours-merged", "hf-merged", "hf-continuous", "vllm-merged"),
     "8bit": ("ours-8bit", "ours-merged", "hf-8bit", "llama-cpp-python", "llama-server"),
 }
 HOW = {"adapter": {}, "merged": {"merged": True}, "8bit": {"quantization": "8bit"}}
@@ -40,7 +40,8 @@ PAIRS = (
     (5, "ours-merged", "hf-merged", None),
     (5, "ours-8bit", "hf-8bit", None),
     (5, "ours-merged", "hf-continuous", None),
-    (6, "ours-adapter", "vllm", 1.0),
+    (6, "ours-adapter", "vllm-adapter", 1.0),
+    (6, "ours-merged", "vllm-merged", None),
     (7, "ours-8bit", "llama-cpp-python", 3.0),
     (7, "ours-8bit", "llama-server", 1.0),
     (7, "ours-merged", "llama-server", None),
@@ -87,12 +88,11 @@ def who_plays(heat: str, peers: Sequence[str]) -> list[str]:
 def made(name: str, players: Players, tuned: dict[str, int]) -> Contestant:
     who, how = name.split("-")[0], HOW.get(name.split("-")[-1])
     if how is not None:
-        if who == "ours":
-            return players.ours(name, **how)
-        return players.hf(name, tuned["hf"], **how)
+        if who == "hf":
+            return players.hf(name, tuned["hf"], **how)
+        return {"ours": players.ours, "vllm": players.vllm}[who](name, **how)
     makers = {
         "hf-continuous": players.continuous,
-        "vllm": players.vllm,
         "llama-cpp-python": players.llama,
         "llama-server": lambda name: players.llama_server(name, tuned["llamacpp"]),
     }

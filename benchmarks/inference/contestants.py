@@ -41,8 +41,8 @@ class Players:
         told = self.told("none", merged=True) | {"batch": self.peer_batch}
         return self._peer(name, "hf", "hf_continuous.py", told)
 
-    def vllm(self, name: str) -> Contestant:
-        return self._peer(name, "vllm", "vllm_cpu.py", self.told("none", merged=False))
+    def vllm(self, name: str, *, merged: bool = False) -> Contestant:
+        return self._peer(name, "vllm", "vllm_cpu.py", self.told("none", merged=merged))
 
     def llama(self, name: str) -> Contestant:
         told = self._with_gguf() | {"batch": min(self.peer_batch, ONE_BY_ONE)}

