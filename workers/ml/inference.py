@@ -5,7 +5,8 @@ all tokens; here each token has its own (`workers.ml.adapters`), beside the prod
 layers (`workers.ml.products`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import MethodType
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from workers.ml.adapters import Adapters
 from workers.ml.products import Forward, products
+from workers.ml.siblings import Together, base_of
 
 
 class Inference:
@@ -57,33 +59,28 @@ def lean_forwards(model: nn.Module, adapters: Adapters) -> list[tuple[nn.Module,
     """Modules that have a leaner forward, with it: linear layers with the adapters that their
     tokens ask for, and those whose product has a leaner way."""
     bases = products(model)
-    found = []
-    inner: set[nn.Module] = set()
-    for module in model.modules():
-        if module in inner:
-            continue
-        if module in adapters.stacks:
-            inner.update(module.modules())
-            found.append((module, _adapted_forward(module, adapters, bases)))
-        elif module in bases:
-            found.append((module, bases[module]))
-    return found
+    found = [pair for modules in adapters.stacks for pair in _adapted(modules, adapters, bases)]
+    inner = {part for modules in adapters.stacks for one in modules for part in one.modules()}
+    return found + [(layer, forward) for layer, forward in bases.items() if layer not in inner]
 
 
-def _adapted_forward(
-    module: nn.Module, adapters: Adapters, bases: Mapping[nn.Module, Forward]
-) -> Forward:
-    """x W^T and each token's x A^T (s B)^T."""
-    stack, layer = adapters.stacks[module], getattr(module, "base_layer", module)
-    base = bases.get(layer) or _own_forward(layer)
+def _adapted(
+    modules: Sequence[nn.Module], adapters: Adapters, bases: Mapping[nn.Module, Forward]
+) -> Iterator[tuple[nn.Module, Forward]]:
+    """x W^T and each token's x A^T (s B)^T, of layers with one input."""
+    stack = adapters.stacks[modules]
+    layers = [base_of(module) for module in modules]
+    forwards = [bases.get(layer) or _own_forward(layer) for layer in layers]
 
-    def forward(x: Tensor) -> Tensor:
-        out = base(x)
-        if stack.rank:
-            stack.add_to(out.view(-1, out.shape[-1]), x.reshape(-1, x.shape[-1]), adapters.mix)
-        return out
+    def compute(x: Tensor) -> list[Tensor]:
+        outs = [forward(x) for forward in forwards]
+        if stack.depth:
+            flat = [out.view(-1, out.shape[-1]) for out in outs]
+            stack.add_to(flat, x.reshape(-1, x.shape[-1]), adapters.mix)
+        return outs
 
-    return forward
+    together = Together(compute)
+    return ((module, partial(together.part, index)) for index, module in enumerate(modules))
 
 
 def _own_forward(layer: nn.Linear) -> Forward:

@@ -19,8 +19,7 @@ from core.errors import JobFailure
 from core.training.hyperparameters import LoraSettings
 from workers.ml.lean import keep_less
 from workers.ml.nodes import LoraLinears
-
-SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))  # usually with one input
+from workers.ml.siblings import Together, children
 
 
 def attach_adapter(model: nn.Module, settings: LoraSettings, *, seed: int) -> PeftModel:
@@ -60,51 +59,29 @@ def linear_names(model: nn.Module) -> list[str]:
 def speed_up(model: PeftModel) -> int:
     """Replaces the forward of every plain LoRA layer; returns how many. Layers with dropout or a
     variant (DoRA, several adapters) keep PEFT's own. What stands between them keeps less."""
-    replaced: set[LoraLayer] = set()
+    plain = {module for module in model.modules() if _is_plain(module)}
     for module in model.modules():
-        plain = {name: child for name, child in module.named_children() if _is_plain(child)}
-        replaced.update(plain.values())
-        together = [[plain.pop(name) for name in names if name in plain] for names in SIBLINGS]
-        for layers in (*together, *([layer] for layer in plain.values())):
-            siblings = Siblings(layers)
-            module.register_forward_hook(siblings.forget, always_call=True)
-            for layer in layers:
-                layer.forward = partial(siblings.forward, layer)
-    keep_less(model, replaced)
-    return len(replaced)
+        for layers in children(module, plain):
+            together = Together(partial(_all, layers))
+            # Also where memory ran out in between: on a result hangs all that was computed before.
+            module.register_forward_hook(together.forget, always_call=True)
+            for index, layer in enumerate(layers):
+                layer.forward = partial(together.part, index)
+    keep_less(model, plain)
+    return len(plain)
 
 
-class Siblings:
-    """LoRA layers that are given one and the same tensor: whichever is asked first computes for
-    all, and their results wait until they are asked, at most until the module that holds the layers
-    is done. Nothing is taken for granted of the model: given another tensor, a layer computes anew.
-    """
-
-    def __init__(self, layers: Sequence[LoraLayer]) -> None:
-        self.layers = layers
-        self.given: Tensor | None = None
-        self.results: dict[LoraLayer, Tensor] = {}
-
-    def forward(self, layer: LoraLayer, x: Tensor, *args, **kwargs) -> Tensor:
-        if x is not self.given or layer not in self.results:
-            self.given, self.results = x, dict(zip(self.layers, self._all(x), strict=True))
-        return self.results.pop(layer)
-
-    def forget(self, *args) -> None:
-        """Also where memory ran out in between: on a result hangs all that was computed before."""
-        self.given, self.results = None, {}
-
-    def _all(self, x: Tensor) -> Iterator[Tensor]:
-        names = [layer.active_adapters[0] for layer in self.layers]
-        named = list(zip(self.layers, names, strict=True))
-        flat = LoraLinears.apply(
-            x.reshape(-1, x.shape[-1]),
-            [layer.get_base_layer() for layer in self.layers],
-            [layer.scaling[name] for layer, name in named],
-            *(layer.lora_A[name].weight for layer, name in named),
-            *(layer.lora_B[name].weight for layer, name in named),
-        )
-        return (y.view(*x.shape[:-1], -1) for y in flat)
+def _all(layers: Sequence[LoraLayer], x: Tensor) -> Iterator[Tensor]:
+    """The results of layers with one input."""
+    named = [(layer, layer.active_adapters[0]) for layer in layers]
+    flat = LoraLinears.apply(
+        x.reshape(-1, x.shape[-1]),
+        [layer.get_base_layer() for layer in layers],
+        [layer.scaling[name] for layer, name in named],
+        *(layer.lora_A[name].weight for layer, name in named),
+        *(layer.lora_B[name].weight for layer, name in named),
+    )
+    return (y.view(*x.shape[:-1], -1) for y in flat)
 
 
 def _is_plain(module: nn.Module) -> bool:

@@ -8,16 +8,16 @@ bitsandbytes' own kernel stays. On a CPU the weights are packed where there is r
 (`workers.ml.packed`), those of layers with one input as one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workers.ml.lora import SIBLINGS
 from workers.ml.packed import Product, fits, packed
 from workers.ml.quantization import dense_weight, kind_of, row_scales
+from workers.ml.siblings import Together, base_of, linear_layers, siblings
 
 # Up to so many tokens int8 weights go through a kernel that reads them as they are; beyond, it is
 # cheaper to cast them for one ordinary product (measured at 576 x 1536: equal at about 12), or to
@@ -30,12 +30,12 @@ Forward = Callable[[Tensor], Tensor]
 def products(model: nn.Module) -> dict[nn.Module, Forward]:
     """A leaner forward of each linear layer that has one; of a PEFT layer it is its base layer's.
     Weights are taken as they are now."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    layers = [base_of(module) for module in linear_layers(model)]
     found: dict[nn.Module, Forward] = {}
     if _packs(model, layers):
         dtype = model.get_input_embeddings().weight.dtype
-        for siblings in _siblings(model):
-            found |= _packed_forwards(siblings, dtype)
+        for modules in siblings(model, linear_layers(model)):
+            found |= _packed_forwards([base_of(module) for module in modules], dtype)
     for layer in layers:
         if layer not in found and (forward := _unpacked_forward(layer)) is not None:
             found[layer] = forward
@@ -51,23 +51,12 @@ def _packs(model: nn.Module, layers: Sequence[nn.Linear]) -> bool:
     )
 
 
-def _siblings(model: nn.Module) -> Iterator[list[nn.Linear]]:
-    """All linear layers, those together that usually have one input."""
-    for module in model.modules():
-        if hasattr(module, "base_layer"):
-            continue
-        own = {name: getattr(one, "base_layer", one) for name, one in module.named_children()}
-        own = {name: layer for name, layer in own.items() if isinstance(layer, nn.Linear)}
-        yield from ([own.pop(n) for n in names] for names in SIBLINGS if own.keys() >= set(names))
-        yield from ([layer] for layer in own.values())
-
-
 def _packed_forwards(layers: list[nn.Linear], dtype: torch.dtype) -> dict[nn.Module, Forward]:
     """Of layers with one input; none for those whose weights can't be packed."""
     kinds = {type(layer) if kind_of(layer) == "none" else kind_of(layer) for layer in layers}
     if not kinds <= {nn.Linear, "8bit"}:
         return {}
-    if len(kinds) > 1 or len({layer.in_features for layer in layers}) > 1:
+    if len(kinds) > 1:
         found = [_packed_forwards([layer], dtype) for layer in layers]
         return {layer: forward for one in found for layer, forward in one.items()}
     weight = torch.cat([layer.weight.data for layer in layers])
@@ -83,7 +72,8 @@ def _packed_forwards(layers: list[nn.Linear], dtype: torch.dtype) -> dict[nn.Mod
             product = _with_bias(product, bias)
     if len(layers) == 1:
         return {layers[0]: product}
-    together = Together(product, [layer.out_features for layer in layers])
+    widths = [layer.out_features for layer in layers]
+    together = Together(lambda x: product(x).split(widths, dim=-1))
     return {layer: partial(together.part, index) for index, layer in enumerate(layers)}
 
 
@@ -98,25 +88,6 @@ def _joined_bias(layers: Sequence[nn.Linear]) -> Tensor | None:
             for layer in layers
         ]
     )
-
-
-class Together:
-    """Layers that are given one and the same tensor: whichever is asked first computes for all, and
-    the others' parts wait until they are asked. Given another tensor, a layer computes anew."""
-
-    def __init__(self, product: Product, widths: list[int]) -> None:
-        self._product, self._widths = product, widths
-        self._given: Tensor | None = None
-        self._parts: dict[int, Tensor] = {}
-
-    def part(self, index: int, x: Tensor) -> Tensor:
-        if x is not self._given or index not in self._parts:
-            self._given = x
-            self._parts = dict(enumerate(self._product(x).split(self._widths, dim=-1)))
-        part = self._parts.pop(index)
-        if not self._parts:
-            self._given = None
-        return part
 
 
 def _unpacked_forward(layer: nn.Linear) -> Forward | None:

@@ -5,17 +5,15 @@ import os
 
 import pytest
 import torch
-import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
-from torch import nn
 
 from core.errors import JobFailure
 from tests.tiny_model import build_tiny_model
-from workers.ml.adapters import Mix, Stack
 from workers.ml.engine import Engine
 from workers.ml.generation import Request
 from workers.ml.loading import load_adapter, load_base
 from workers.ml.sampling import Sampling
+from workers.ml.stacks import Stack
 
 SCHEMA = "customers(id, name, city) orders(id, total) 客户(编号) "
 QUESTIONS = ["How many orders?", "x", "What is the total of all sales?", "每个城市有多少客户？"]
@@ -173,7 +171,7 @@ class Full(Stack):
     """Memory runs out at some layer; for no weights there is always room."""
 
     def append(self, weights):
-        if weights is not None:
+        if any(pair is not None for pair in weights):
             raise torch.OutOfMemoryError("CUDA out of memory")
         super().append(weights)
 
@@ -184,7 +182,7 @@ def test_an_adapter_that_memory_does_not_suffice_for_leaves_nothing_behind(tiny,
     for request in requests(tiny, ["staff"]):
         engine.submit(request)
     done = engine.step()
-    *_, last = [stack for stack in engine.adapters.stacks.values()]
+    *_, last = engine.adapters.stacks.values()
     last.__class__ = Full
     with pytest.raises(JobFailure) as failure:
         engine.load_adapter("sales", folders["sales"])
@@ -208,78 +206,3 @@ def test_adapters_go_on_an_8bit_base_as_alone(tiny_dir, tiny, folders):
         assert {i: ids for (_, i), ids in own.items()} == {
             i: ids for (n, i), ids in found.items() if n == name
         }
-
-
-def layers(generator, dtype=torch.float32):
-    """A stack over three slots: two adapters of different rank, the last slot without one."""
-    layer = nn.Linear(16, 24)
-    stack = Stack(layer, dtype)
-    weights = [
-        (torch.randn(r, 16, generator=generator), torch.randn(r, 24, generator=generator))
-        for r in (3, 5)
-    ]
-    for pair in (*weights, None):
-        stack.append(pair)
-    return stack, [*weights, (torch.zeros(1, 16), torch.zeros(1, 24))]
-
-
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1)], ids=["fp32", "bf16"]
-)
-@pytest.mark.parametrize(
-    ("slots", "together"),
-    [
-        ([0, 1, 2, 0, 1, 2], True),
-        ([2, 0, 1, 1, 0], True),
-        ([0] * 9 + [2], True),
-        ([1, 2] * 20, True),
-        ([0] * 100 + [2], False),
-    ],
-    ids=["even", "almost even", "few", "the first has none", "one has most"],
-)
-def test_tokens_of_a_step_get_their_own_adapters_product(slots, together, dtype, tolerance):
-    generator = torch.Generator().manual_seed(0)
-    stack, weights = layers(generator, dtype)
-    mix = Mix.of(slots)
-    assert (mix.together is not None) == together
-    x = torch.randn(len(slots), 16, generator=generator)
-    start = torch.randn(len(slots), 24, generator=generator)
-    out = start.to(dtype, copy=True)
-    stack.add_to(out, x.to(dtype), mix)
-    rows = [F.linear(x[i], weights[slot][0]) @ weights[slot][1] for i, slot in enumerate(slots)]
-    expected = start + torch.stack(rows)
-    torch.testing.assert_close(out.float(), expected, atol=tolerance, rtol=tolerance)
-
-
-def test_weights_that_were_taken_back_leave_the_others_and_room_for_the_next():
-    generator = torch.Generator().manual_seed(0)
-    stack, weights = layers(generator)
-    stack.append((torch.randn(20, 16, generator=generator), torch.randn(20, 24)))
-    stack.take_back()
-    assert stack.rank == 5
-    stack.append(weights[1])
-    x = torch.ones(1, 16)
-    for slot, (down, up) in enumerate([*weights, weights[1]]):
-        out = torch.zeros(1, 24)
-        stack.add_to(out, x, Mix(only=slot))
-        torch.testing.assert_close(out, x @ down.t() @ up)
-
-
-def test_an_append_that_fails_changes_nothing():
-    stack, _ = layers(torch.Generator().manual_seed(0))
-    with pytest.raises(RuntimeError):
-        stack.append((torch.ones(9, 16), torch.ones(9, 7)))
-    assert stack.rank == 5
-    stack.remove(2)
-
-
-@pytest.mark.parametrize("slot", [0, 1, 2])
-def test_a_slot_that_is_given_up_is_taken_by_the_last_one(slot):
-    stack, weights = layers(torch.Generator().manual_seed(0))
-    stack.remove(slot)
-    weights[slot] = weights[-1]
-    x = torch.ones(1, 16)
-    for left in range(2):
-        out = torch.zeros(1, 24)
-        stack.add_to(out, x, Mix(only=left))
-        torch.testing.assert_close(out, x @ weights[left][0].t() @ weights[left][1])

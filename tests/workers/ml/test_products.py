@@ -7,7 +7,7 @@ from torch import nn
 from tests.tiny_model import build_tiny_model
 from workers.ml import packed
 from workers.ml.loading import load_base
-from workers.ml.products import Together, products
+from workers.ml.products import products
 from workers.ml.quantization import dense_weight
 
 
@@ -67,15 +67,3 @@ def test_siblings_with_biases_keep_them():
     for layer, forward in products(block).items():
         given = x[:, : layer.in_features].contiguous()
         torch.testing.assert_close(forward(given), layer(given), atol=1e-5, rtol=1e-5)
-
-
-def test_one_product_serves_all_and_nothing_is_kept_when_all_have_asked():
-    given = []
-    together = Together(lambda x: given.append(x) or torch.cat([x, 2 * x], dim=-1), [2, 2])
-    x, other = torch.ones(1, 2), torch.full((1, 2), 3.0)
-    assert torch.equal(together.part(1, x), 2 * x) and torch.equal(together.part(0, x), x)
-    assert len(given) == 1
-    assert together._given is None and not together._parts
-    assert torch.equal(together.part(0, other), other)
-    assert torch.equal(together.part(1, x), 2 * x)  # another tensor: computed anew
-    assert len(given) == 3
