@@ -58,18 +58,19 @@ def test_heats_share_their_time_and_those_that_were_finished_are_recorded(folder
 
 def test_all_pairs_meet_in_a_heat_when_all_peers_are_asked_for():
     together = [set(who_plays(one, KNOWN)) for one in HEATS]
-    assert [len(one) for one in together] == [3, 3, 5]
+    assert [len(one) for one in together] == [3, 4, 5]
     assert all(any({ours, peer} <= some for some in together) for _, ours, peer, _ in PAIRS)
 
 
 def test_without_a_peer_nobody_plays_who_is_compared_with_it_alone():
-    assert who_plays("adapter", ["hf", "vllm"]) == ["ours-adapter", "hf-adapter", "vllm"]
+    assert who_plays("adapter", ["hf", "vllm"]) == ["ours-adapter", "hf-adapter", "vllm-adapter"]
     assert who_plays("8bit", ["hf", "vllm"]) == ["ours-8bit", "hf-8bit"]
     assert who_plays("8bit", ["llamacpp"]) == [
         *("ours-8bit", "ours-merged"),
         *("llama-cpp-python", "llama-server"),
     ]
-    assert who_plays("merged", ["vllm"]) == []
+    assert who_plays("merged", ["vllm"]) == ["ours-merged", "vllm-merged"]
+    assert who_plays("8bit", ["vllm"]) == []
 
 
 def grower(name: str) -> Contestant:
@@ -102,6 +103,7 @@ def test_every_name_is_made_by_the_one_who_makes_such():
     assert of("hf-adapter") == ("hf", ("hf-adapter", 32), {})
     assert of("hf-merged") == ("hf", ("hf-merged", 32), {"merged": True})
     assert of("hf-continuous") == ("continuous", ("hf-continuous",), {})
-    assert of("vllm") == ("vllm", ("vllm",), {})
+    assert of("vllm-adapter") == ("vllm", ("vllm-adapter",), {})
+    assert of("vllm-merged") == ("vllm", ("vllm-merged",), {"merged": True})
     assert of("llama-cpp-python") == ("llama", ("llama-cpp-python",), {})
     assert of("llama-server") == ("llama_server", ("llama-server", 16), {})
