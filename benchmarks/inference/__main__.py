@@ -26,7 +26,8 @@ from benchmarks.training.costs import Sizes
 # a round would last a quarter of an hour.
 BATCH, PEER_BATCH = 64, 32
 ROWS = (16, 32, 64)  # at a time: what transformers and llama-server are tried with
-# With 64, transformers takes 15 GB for these prompts, which leaves the others no room.
+# With 64, transformers takes 15 GB for these prompts, which leaves the others no room; llama-server
+# was no faster with them.
 MOST_ROWS = {"qwen2.5-coder-0.5b": 32}
 HEATS = {
     "adapter": ("ours-adapter", "hf-adapter", "vllm-adapter"),

@@ -5,7 +5,7 @@ all tokens; here each token has its own (`workers.ml.adapters`), beside the prod
 layers (`workers.ml.products`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from types import MethodType
 
@@ -65,7 +65,7 @@ def lean_forwards(model: nn.Module, adapters: Adapters) -> list[tuple[nn.Module,
 
 
 def _adapted(
-    modules: Sequence[nn.Module], adapters: Adapters, bases: Mapping[nn.Module, Forward]
+    modules: tuple[nn.Module, ...], adapters: Adapters, bases: Mapping[nn.Module, Forward]
 ) -> Iterator[tuple[nn.Module, Forward]]:
     """x W^T and each token's x A^T (s B)^T, of layers with one input."""
     stack = adapters.stacks[modules]
