@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.contest import Contestant
 from benchmarks.inference.material import MAX_NEW_TOKENS, Material, gguf
 from benchmarks.peers import llama_build
-from benchmarks.peers.environments import home_of, python_of
+from benchmarks.peers.environments import KEEP_FREED_MEMORY, home_of, python_of
 from benchmarks.precision import native
 
 PEERS = Path(__file__).parent.parent / "peers"
@@ -55,7 +55,7 @@ class Players:
 
     def _peer(self, name: str, environment: str, script: str, told: dict[str, Any]) -> Contestant:
         command = (str(python_of(environment)), str(PEERS / script), json.dumps(told))
-        return Contestant(name, command)
+        return Contestant(name, command, KEEP_FREED_MEMORY)
 
     def _with_gguf(self) -> dict[str, Any]:
         python_of("llamacpp")

@@ -13,6 +13,9 @@ from turns import Turns
 # Its worker spins for a second after what it last read: that is not to fall into another's turn.
 IDLE_SECONDS = 1.5
 LORA = {"enable_lora": True, "max_lora_rank": 16, "max_loras": 1}
+# Tokens a step. On a CPU it copies an adapter's weights for each of them (`lora_ops.py`): with
+# 2,048, as it has them by default, the first step alone took minutes.
+STEP_TOKENS = 512
 
 
 def main():
@@ -33,6 +36,7 @@ def main():
         dtype={"bf16": "bfloat16", "fp32": "float32"}[told["precision"]],
         max_model_len=1024,
         max_num_seqs=told["batch"],
+        max_num_batched_tokens=STEP_TOKENS,
         enable_prefix_caching=True,
         **LORA if told["adapter"] else {},
     )
