@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.material import beginning, make_dataset, three_shot_schema
-from benchmarks.peers.environments import KEEP_FREED_MEMORY, python_of
+from benchmarks.calling import peer
 from cli.platform.leash import dies_with
 from workers.context import LocalContext
 
-PEERS = Path(__file__).parent.parent / "peers"
 MAX_NEW_TOKENS = 160
 
 
@@ -64,15 +63,15 @@ def train_trl(told: dict[str, Any], inputs: dict[str, Path], folder: Path) -> Pa
     adapter = folder / "adapter"
     if not (folder / "trained.json").exists():
         given = beginning(settings(told), inputs, folder / "beginning")
-        command = [str(python_of("hf")), str(PEERS / "trl_train.py")]
         checkpoints = folder / "train/checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
         more = {"out": str(adapter), "checkpoints": str(checkpoints)}
         more["threads"] = len(os.sched_getaffinity(0))
+        trl = peer("trl", "hf", "trl_train.py", given | more)
         subprocess.run(
-            [*command, json.dumps(given | more)],
+            trl.command,
             check=True,
-            env=os.environ | KEEP_FREED_MEMORY,
+            env=os.environ | trl.environment,
             preexec_fn=dies_with(os.getpid()),
         )
         shutil.copy(folder / "beginning/prompt.json", adapter)

@@ -9,22 +9,19 @@ in each turn. Goes on where it was stopped; writes benchmarks/results/adapters-N
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks import calling, record
 from benchmarks.adapters.material import make_adapters
 from benchmarks.comparison import Comparison, conclude, table
 from benchmarks.contest import Contestant, Outcome, contest, forget
 from benchmarks.inference import costs
 from benchmarks.inference.__main__ import lengths
-from benchmarks.inference.contestants import FIGURE, PEERS, Players
+from benchmarks.inference.contestants import FIGURE, Players
 from benchmarks.inference.material import Material, prepare
-from benchmarks.peers.environments import python_of
 from benchmarks.training.costs import Sizes
 
 BATCH, ADAPTERS = 64, 16
@@ -58,13 +55,11 @@ def main() -> None:
 
 
 def ours(name: str, told: dict[str, Any], adapters: list[str], *, keep: bool) -> Contestant:
-    settings = json.dumps(told | {"adapters": adapters, "keep": keep})
-    return Contestant(name, (sys.executable, "-m", "benchmarks.adapters.ours", settings))
+    return calling.ours(name, "adapters.ours", told | {"adapters": adapters, "keep": keep})
 
 
 def peft(name: str, told: dict[str, Any], adapters: list[str], *, rows: int) -> Contestant:
-    settings = json.dumps(told | {"adapters": adapters, "rows": rows})
-    return Contestant(name, (str(python_of("hf")), str(PEERS / "peft_adapters.py"), settings))
+    return calling.peer(name, "hf", "peft_adapters.py", told | {"adapters": adapters, "rows": rows})
 
 
 def comparisons(material: Material, outcome: Outcome, batch: int) -> Iterator[Comparison]:

@@ -8,7 +8,6 @@ grow. Writes benchmarks/results/api-DATABASE.json.
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from benchmarks import record
 from benchmarks.api import shown
 from benchmarks.api.growth import grown
 from benchmarks.api.servers import MODEL, Servers, servers
+from benchmarks.calling import ours
 from benchmarks.comparison import Comparison, conclude
 from benchmarks.contest import Contestant, Outcome, contest, forget
 
@@ -87,7 +87,7 @@ def contestant(
     method, path, body = request
     told = {"port": port, "key": key, "method": method, "path": path, "body": body}
     told |= {"clients": CLIENTS, "requests": requests}
-    return Contestant(name, (sys.executable, "-m", "benchmarks.api.asking", json.dumps(told)))
+    return ours(name, "api.asking", told)
 
 
 def comparisons(what: str) -> Iterator[Comparison]:

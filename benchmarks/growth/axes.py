@@ -2,16 +2,14 @@
 
 import json
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.calling import ours, peer
 from benchmarks.contest import Contestant
-from benchmarks.inference.contestants import PEERS
 from benchmarks.memory.__main__ import sampled
-from benchmarks.peers.environments import python_of
 
 PREFIX, PROMPT, COMPLETION, NEW_TOKENS = 250, 15, 45, 32
 AXES = {
@@ -59,30 +57,26 @@ def points(axis: str, told: dict[str, Any], adapters: list[str], folder: Path) -
 def _training(told: dict[str, Any], folder: Path, *, prefix: int, batch: int) -> list[Contestant]:
     rows = _rows(folder, prefix)
     given = told | {"rows": rows, "batch": batch}
-    ours = json.dumps(given | {"micro_batch": batch})
-    peft = json.dumps(given | {"micro_batch": min(batch, 2)})
     return [
-        Contestant("ours", (sys.executable, "-m", "benchmarks.training.ours", ours)),
-        Contestant("peft", (str(python_of("hf")), str(PEERS / "peft_plain.py"), peft)),
+        ours("ours", "training.ours", given | {"micro_batch": batch}),
+        peer("peft", "hf", "peft_plain.py", given | {"micro_batch": min(batch, 2)}),
     ]
 
 
 def _inference(told: dict[str, Any], folder: Path, *, batch: int) -> list[Contestant]:
     given = told | {"prompts": _prompts(folder), "max_new_tokens": NEW_TOKENS, "batch": batch}
-    ours, peer = json.dumps(given), json.dumps(given | {"rows": min(batch, 32)})
     return [
-        Contestant("ours", (sys.executable, "-m", "benchmarks.inference.ours", ours)),
-        Contestant("transformers", (str(python_of("hf")), str(PEERS / "hf_generate.py"), peer)),
+        ours("ours", "inference.ours", given),
+        peer("transformers", "hf", "hf_generate.py", given | {"rows": min(batch, 32)}),
     ]
 
 
 def _adapters(told: dict[str, Any], folder: Path, adapters: list[str]) -> list[Contestant]:
     given = told | {"prompts": _prompts(folder), "max_new_tokens": NEW_TOKENS, "batch": 32}
     given |= {"adapters": adapters, "keep": True, "rows": 32}
-    text = json.dumps(given)
     return [
-        Contestant("ours", (sys.executable, "-m", "benchmarks.adapters.ours", text)),
-        Contestant("peft", (str(python_of("hf")), str(PEERS / "peft_adapters.py"), text)),
+        ours("ours", "adapters.ours", given),
+        peer("peft", "hf", "peft_adapters.py", given),
     ]
 
 

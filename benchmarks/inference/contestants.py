@@ -1,18 +1,15 @@
 """Who answers the questions, and with which command. Knows no contest."""
 
-import json
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
+from benchmarks.calling import ours, peer
 from benchmarks.contest import Contestant
 from benchmarks.inference.material import MAX_NEW_TOKENS, Material, gguf
 from benchmarks.peers import llama_build
-from benchmarks.peers.environments import KEEP_FREED_MEMORY, home_of, python_of
+from benchmarks.peers.environments import home_of, python_of
 from benchmarks.precision import native
 
-PEERS = Path(__file__).parent.parent / "peers"
 FIGURE = "requests_per_second"
 ONE_BY_ONE = 8  # questions a turn of a peer that takes one at a time
 KNOWN = ("hf", "vllm", "llamacpp")
@@ -27,35 +24,30 @@ class Players:
         self.peer_batch = peer_batch or batch
 
     def ours(self, name: str, *, quantization: str = "none", merged: bool = False) -> Contestant:
-        told = json.dumps(self.told(quantization, merged=merged))
-        return Contestant(name, (sys.executable, "-m", "benchmarks.inference.ours", told))
+        return ours(name, "inference.ours", self.told(quantization, merged=merged))
 
     def hf(
         self, name: str, rows: int, *, quantization: str = "none", merged: bool = False
     ) -> Contestant:
         told = self.told(quantization, merged=merged)
         told |= {"rows": rows, "batch": max(rows, self.peer_batch)}
-        return self._peer(name, "hf", "hf_generate.py", told)
+        return peer(name, "hf", "hf_generate.py", told)
 
     def continuous(self, name: str) -> Contestant:
         told = self.told("none", merged=True) | {"batch": self.peer_batch}
-        return self._peer(name, "hf", "hf_continuous.py", told)
+        return peer(name, "hf", "hf_continuous.py", told)
 
     def vllm(self, name: str, *, merged: bool = False) -> Contestant:
-        return self._peer(name, "vllm", "vllm_cpu.py", self.told("none", merged=merged))
+        return peer(name, "vllm", "vllm_cpu.py", self.told("none", merged=merged))
 
     def llama(self, name: str) -> Contestant:
         told = self._with_gguf() | {"batch": min(self.peer_batch, ONE_BY_ONE)}
-        return self._peer(name, "llamacpp", "llama_cpp_python.py", told)
+        return peer(name, "llamacpp", "llama_cpp_python.py", told)
 
     def llama_server(self, name: str, slots: int) -> Contestant:
         told = self._with_gguf() | {"slots": slots}
         told["server"] = str(llama_build.server(home_of("llamacpp")))
-        return self._peer(name, "llamacpp", "llama_server.py", told)
-
-    def _peer(self, name: str, environment: str, script: str, told: dict[str, Any]) -> Contestant:
-        command = (str(python_of(environment)), str(PEERS / script), json.dumps(told))
-        return Contestant(name, command, KEEP_FREED_MEMORY)
+        return peer(name, "llamacpp", "llama_server.py", told)
 
     def _with_gguf(self) -> dict[str, Any]:
         python_of("llamacpp")

@@ -10,17 +10,17 @@ adapter merged. Goes on where it was stopped; writes benchmarks/results/latency-
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks import record
+from benchmarks.calling import ours, peer
 from benchmarks.comparison import Comparison, conclude, table
 from benchmarks.contest import Contestant, contest, forget
-from benchmarks.inference.contestants import PEERS, Players
+from benchmarks.inference.contestants import Players
 from benchmarks.inference.material import prepare
-from benchmarks.peers.environments import python_of
 from benchmarks.precision import native
 
 QUESTIONS = 4  # a turn
@@ -67,15 +67,13 @@ def precisions() -> list[str]:
 def contestants(told: dict, answers: Path) -> Iterator[Contestant]:
     for precision in precisions():
 
-        def settings(name: str, precision=precision, **more) -> str:
+        def settings(name: str, precision=precision, **more) -> dict[str, Any]:
             file = str(answers / f"{name}-{precision}.jsonl")
-            return json.dumps(told | {"precision": precision, "answers": file} | more)
+            return told | {"precision": precision, "answers": file} | more
 
-        peer = (str(python_of("hf")), str(PEERS / "hf_latency.py"))
-        ours = (sys.executable, "-m", "benchmarks.latency.ours", settings("ours"))
-        yield Contestant(f"ours-{precision}", ours)
+        yield ours(f"ours-{precision}", "latency.ours", settings("ours"))
         for name, more in THEIRS.items():
-            yield Contestant(f"{name}-{precision}", (*peer, settings(name, **more)))
+            yield peer(f"{name}-{precision}", "hf", "hf_latency.py", settings(name, **more))
 
 
 def comparisons() -> Iterator[Comparison]:

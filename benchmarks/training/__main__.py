@@ -18,17 +18,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks import calling, record
 from benchmarks.comparison import Comparison, table
 from benchmarks.contest import Contestant, allowance, contest
 from benchmarks.heats import Heat, forget_all, play
-from benchmarks.peers.environments import KEEP_FREED_MEMORY, python_of
 from benchmarks.precision import native
 from benchmarks.training import costs
 from benchmarks.training.gradients import difference
 from benchmarks.training.material import Material, prepare
 
-PEERS = Path(__file__).parent.parent / "peers"
 BATCH = 16
 PEER_BATCH = {"qwen2.5-coder-0.5b": 4}
 FIGURE = "labels_per_second"
@@ -88,16 +86,14 @@ class Bench:
 
     def ours(self, precision: str) -> Contestant:
         told = self._told(precision) | {"micro_batch": BATCH}
-        command = (sys.executable, "-m", "benchmarks.training.ours", json.dumps(told))
-        return Contestant(f"ours-{precision}", command)
+        return calling.ours(f"ours-{precision}", "training.ours", told)
 
     def peer(self, name: str, precision: str, settings: dict[str, Any]) -> Contestant:
         script = {"classic": "classic.py", "trl": "trl_sft.py", "peft": "peft_plain.py"}[name]
         given = self._told(precision) | {"batch": self.peer_batch, "checkpointing": False}
-        told = json.dumps(given | settings)
-        command = (str(python_of("hf")), str(PEERS / script), told)
-        environment = {} if name == "classic" else KEEP_FREED_MEMORY
-        return Contestant(f"{name}-{precision}", command, environment)
+        return calling.peer(
+            f"{name}-{precision}", "hf", script, given | settings, tuned=name != "classic"
+        )
 
     def tune(self, left: Callable[[], float]) -> dict[str, dict[str, Any]]:
         """The fastest settings of each peer, not quantised: one turn each. `left`: minutes."""
