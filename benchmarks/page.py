@@ -55,16 +55,17 @@ drafts, as a server of a trained model does, from what it answered to other ques
 same contest. What clients see over HTTP stands further below.
 
 Peers are installed from packages into environments of their own
-(`benchmarks/peers/requirements/`) and given their best settings first: TRL its packing, PEFT its
-micro-batch, both bf16 autocast and our settings of malloc; transformers and llama-server their rows
-at a time. Of `qwen2.5-coder-0.5b` the peers of goals 1 to 3 take steps of 4 examples, ours of 16
-(what they do in a second does not depend on it), and PEFT in goal 8 takes 32 rows at a time: with
-64 it fills a memory of 24 GiB. llama.cpp is built for the machine's own instructions from the
-sources inside `llama-cpp-python`, but for its AMX kernels, which end in an illegal instruction; its
-model is the merged one in Q8_0. The prefix caches of vLLM and llama.cpp
-stay warm from turn to turn; ours begins each turn of goals 5 to 7 without one. vLLM runs eagerly:
-on a CPU it compiles nothing where LoRA is on (its `platforms/cpu.py`). TRL's adapter on an 8-bit
-base is kept in fp32 where the CPU does not compute in bf16.
+(`benchmarks/peers/requirements/`), have our settings of malloc (the classic script is as tutorials
+have it) and are given their best settings first: TRL its packing, PEFT its micro-batch, both bf16
+autocast; transformers and llama-server their rows at a time; vLLM 512 tokens a step. Of
+`qwen2.5-coder-0.5b` the peers of goals 1 to 3 take steps of 4 examples, ours of 16 (what they do in
+a second does not depend on it), and PEFT in goal 8 and transformers in goal 5 take 32 rows at a
+time: with 64 they take more memory than 24 GiB leave the others. llama.cpp is built for the
+machine's own instructions from the sources inside `llama-cpp-python`, but for its AMX kernels,
+which end in an illegal instruction; its model is the merged one in Q8_0. The prefix caches of vLLM
+and llama.cpp stay warm from turn to turn; ours begins each turn of goals 5 to 7 without one. vLLM
+runs eagerly: on a CPU it compiles nothing where LoRA is on (its `platforms/cpu.py`). TRL's adapter
+on an 8-bit base is kept in fp32 where the CPU does not compute in bf16.
 """
 
 MEMORY = """Weights are those of bases loaded in bf16. The growth is that of anonymous memory in a
