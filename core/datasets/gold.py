@@ -12,14 +12,17 @@ from core.datasets.problems import Problem, shown
 from core.sql.errors import SqlError
 from core.sql.extract import extract_sql
 from core.sql.hardness import hardness
+from core.sql.nearest import advice
 from core.sql.normalise import normalise, skeleton
 from core.sql.runner import Outcome
+from core.sql.schema import Schema
 from core.sql.transpile import transpile
 
 KEPT = 20_000  # judged texts that are remembered, if not longer than
 KEPT_CHARACTERS = 2000
 # A file of statements that all run into the time limit would hold a worker for days.
 MAX_TIMEOUTS = 25
+_MEND = "mend it so that it runs on the database"
 _ADVICE = {
     "unknown_table": "use a table of the database's schema",
     "unknown_column": "use a column of the database's schema",
@@ -59,16 +62,24 @@ class Runner(Protocol):
 class GoldChecker:
     """Judges answers that are SQL of `source`, for a database of `target` behind `runner`.
 
-    Without a runner nothing is executed. `extract`: the SQL stands in a longer answer.
+    Without a runner nothing is executed. `extract`: the SQL stands in a longer answer. By `schema`,
+    if it is known, an error tells which name may have been meant.
     """
 
     def __init__(
-        self, *, source: str, target: str, runner: Runner | None = None, extract: bool = False
+        self,
+        *,
+        source: str,
+        target: str,
+        runner: Runner | None = None,
+        extract: bool = False,
+        schema: Schema | None = None,
     ) -> None:
         self.source = source
         self.target = target
         self.runner = runner
         self.extract = extract
+        self.schema = schema or Schema(())
         self.executed = 0
         self.timeouts = 0
         self._seen: OrderedDict[str, Gold] = OrderedDict()
@@ -145,8 +156,8 @@ class GoldChecker:
         return outcome
 
     def _refusal(self, error: SqlError, sql: str, translated: str) -> tuple[str, str]:
-        advice = _ADVICE.get(error.klass, "mend it so that it runs on the database")
-        message = f"{error.klass}: {error.message}; {advice}"
+        right = advice(error, self.schema) or _ADVICE.get(error.klass, _MEND)
+        message = f"{error.klass}: {error.message}; {right}"
         if translated != sql:
             message += f" (translated from {self.source}: {shown(translated, limit=150)})"
         return f"sql_{error.klass}", message

@@ -81,6 +81,7 @@ class Plan:
     columns: Columns
     answers: str
     dialect: str | None
+    schema: Schema | None
     schema_text: str | None
     fractions: dict[str, float] | None
     split: str | None
@@ -98,6 +99,7 @@ def make_plan(
     """
     columns = find_columns(sample, request.mapping)
     database = request.database or {}
+    schema = Schema.from_dict(given) if (given := database.get("schema")) else None
     has_sql = columns.kind == "sql" or bool(database)
     fractions = request.fractions
     if fractions is None and "split" not in columns.roles and not request.as_given:
@@ -110,7 +112,8 @@ def make_plan(
         columns=columns,
         answers="sql" if has_sql else "text",
         dialect=database.get("dialect", request.sql_dialect) if has_sql else None,
-        schema_text=_schema_text(database),
+        schema=schema,
+        schema_text=database.get("schema_text", schema and render_schema(schema)),
         fractions=fractions,
         split=_split_of_all(request, validation),
         seed=request.seed,
@@ -146,11 +149,3 @@ def read_dialect(name: str) -> str:
             param="sql_dialect",
         )
     return name
-
-
-def _schema_text(database: Mapping[str, Any]) -> str | None:
-    """The schema as prompts show it."""
-    if "schema_text" in database:
-        return database["schema_text"]
-    schema = database.get("schema")
-    return render_schema(Schema.from_dict(schema)) if schema else None

@@ -119,6 +119,7 @@ def _gold_checker(ctx: Context, request: Request, plan: Plan) -> Iterator[GoldCh
             target=plan.dialect,
             runner=runner,
             extract=plan.columns.kind != "sql",
+            schema=plan.schema,
         )
 
 

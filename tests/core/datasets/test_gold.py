@@ -8,7 +8,9 @@ from core.datasets import gold
 from core.datasets.examples import BadRow, Example
 from core.datasets.gold import GoldChecker
 from core.sql.execute import Limits, SqlRunner
+from core.sql.schema import Column, Schema, Table
 
+SHOP = Schema((Table("customers", (Column("id"), Column("name"), Column("joined"))),))
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n FROM r) SELECT n FROM r WHERE n > 1"
 
 
@@ -68,6 +70,16 @@ def test_sql_that_fails_is_an_error_of_its_class_with_advice(runner, sql, code):
     assert found == code
     assert message.startswith(code.removeprefix("sql_") + ": ")
     assert "; " in message
+
+
+def test_an_unknown_name_comes_with_the_one_that_is_meant(runner):
+    told = sqlite(runner, schema=SHOP).check("SELECT nam FROM customers").errors
+    assert told == (
+        (
+            "sql_unknown_column",
+            "unknown_column: no such column: nam; perhaps customers.name is meant",
+        ),
+    )
 
 
 def test_sql_that_finds_nothing_is_a_warning(runner):

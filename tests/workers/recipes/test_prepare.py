@@ -159,6 +159,7 @@ def test_bad_rows_are_dropped_only_if_asked_and_named_then(tmp_path, shop):
     assert (refused["content_hash"], refused["report"]["dropped_lines"]) == (None, [])
     expected = [(5, "$.sql", "sql_unknown_column"), (10, "$.question", "empty_field")]
     assert errors(refused) == expected
+    assert "perhaps customers.name is meant" in refused["report"]["problems"][0]["message"]
     ctx = context(tmp_path, jsonl(rows), shop=shop, drop_bad_rows=True)
     result = run(ctx)
     assert result["status"] == "ready"
