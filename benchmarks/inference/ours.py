@@ -1,4 +1,5 @@
-"""Contestant: Tuneyard's engine, a batch of questions a turn. The prefix is computed in each.
+"""Contestant: Tuneyard's engine, a batch of questions a turn. It stays from turn to turn, as the
+peers' engines do, but computes the prefix in each.
 
 Told as JSON: model, adapter (or none), prompts, quantization, batch, max_new_tokens, threads.
 """
@@ -31,11 +32,12 @@ def main() -> None:
         loaded = load_adapter(loaded, Path(told["adapter"]))
     prompts = cycle(read_prompts(Path(told["prompts"])))
     sampling = Sampling(max_new_tokens=told["max_new_tokens"])
+    engine = Engine(loaded)
     turns.ready("torch", "transformers", "peft", "bitsandbytes", weight_bytes=loaded.weight_bytes)
     while turns.wait():
         batch = list(islice(prompts, told["batch"]))
         began = time.perf_counter()
-        engine = Engine(loaded)
+        engine.prefixes.forget(None)
         requests = [Request(i, prompt, sampling) for i, prompt in enumerate(batch)]
         done = list(engine.generate(requests))
         seconds = time.perf_counter() - began

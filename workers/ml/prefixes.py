@@ -60,8 +60,8 @@ class Prefixes:
     def keep(self, prefix: Prefix) -> None:
         self._kept[_key(prefix)] = prefix
 
-    def forget(self, adapter: str) -> None:
-        """Lets go of all that was computed with an adapter."""
+    def forget(self, adapter: str | None) -> None:
+        """Lets go of all that was computed with an adapter, or with none."""
         for key in [key for key in self._kept if key[0] == adapter]:
             self._drop(key)
 
