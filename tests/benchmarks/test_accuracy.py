@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.accuracy import cell
 from benchmarks.accuracy.cells import Cell, cells
+from benchmarks.accuracy.conclusion import conclude
 from benchmarks.accuracy.material import beginning, make_dataset, three_shot_schema
 from tests.tiny_model import build_tiny_model
 from workers.ml.examples import read_dataset
@@ -102,3 +103,27 @@ def test_the_base_comes_first_and_each_seed_trains_every_method():
     assert wanted[0] == Cell("test", "base-zero-shot", 0)
     assert [one.method for one in wanted].count("trl-full") == 2
     assert len({one.name for one in wanted}) == len(wanted) == 8
+
+
+def leave(home, cell: Cell, *right: bool) -> None:
+    folder = home / cell.name
+    folder.mkdir(parents=True)
+    rows = {"figures": {"invalid_sql": 0.5}, "rows": [{"correct": one} for one in right]}
+    (folder / "rows.json").write_text(json.dumps(rows))
+
+
+def test_what_is_done_is_told_and_compared_over_the_seeds_that_both_have(tmp_path):
+    leave(tmp_path, Cell("test", "base-zero-shot", 0), False, False)
+    leave(tmp_path, Cell("test", "ours-8bit", 1), True, True)
+    leave(tmp_path, Cell("test", "ours-8bit", 2), True, False)
+    leave(tmp_path, Cell("test", "trl-full", 1), True, False)
+    told = conclude([*cells(["test", "strict"], 3)], tmp_path, "smollm2-135m")
+    assert [(one["method"], one["seeds"], one["value"]) for one in told["accuracies"]] == [
+        ("base-zero-shot", [0.0], 0.0),
+        ("ours-8bit", [1.0, 0.5], 0.75),
+        ("trl-full", [0.5], 0.5),
+    ]
+    assert {one["peer"]: (one["seeds"], one["value"]) for one in told["differences"]} == {
+        "trl-full": ([1], 0.5),
+        "base-zero-shot": ([1, 2], 0.75),
+    }
