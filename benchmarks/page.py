@@ -72,9 +72,10 @@ MEMORY = """Weights are those of bases loaded in bf16. The growth is that of ano
 few steps of the trainings above, in {dtype} (the classic script in fp32), over what there was
 before the first of them."""
 
-GROWTH = """Prefixes longer than {prefix:,} tokens are ours alone: a step of the peer would last ten
-minutes in fp32, and take, beside ours, what a machine of 24 GiB has. A point that is missing was
-not measured."""
+GROWTH = """Prefixes longer than {prefix:,} tokens are ours alone: a step of the peer would last
+minutes, and take, beside ours, what a machine of 24 GiB has. In training PEFT takes two examples
+at a time whatever the group (its memory grows with their lengths only), ours the whole group. A
+point that is missing was not measured."""
 
 API = """The bare FastAPI runs the same queries on the same database, and nothing else: no key, no
 scope, no log, no idempotency (`benchmarks/api/bare.py`). Each is one process of

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 480, 280, 56, 44, 30, 12
-COLOURS = ("#1f6feb", "#d1242f", "#8250df", "#1a7f37")
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 480, 280, 68, 44, 30, 26
+COLOURS = ("#1f6feb", "#d1242f", "#8250df", "#1a7f37", "#9a6700")
 Points = Sequence[tuple[float, float]]
 
 
@@ -25,9 +25,9 @@ def lines(title: str, x_label: str, y_label: str, series: Mapping[str, Points]) 
         start, end = place(0, high_y * fraction), place(high_x, high_y * fraction)
         parts.append(f'<polyline points="{start} {end}" stroke="#d0d7de" fill="none"/>')
         x, y = map(float, start.split(","))
-        parts.append(_text(x - 6, y + 4, f"{high_y * fraction:.3g}", anchor="end"))
+        parts.append(_text(x - 6, y + 4, _number(high_y * fraction), anchor="end"))
         x, y = map(float, place(high_x * fraction, 0).split(","))
-        parts.append(_text(x, y + 16, f"{high_x * fraction:.4g}"))
+        parts.append(_text(x, y + 16, _number(high_x * fraction)))
     for number, (name, points) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         places = [place(x, y) for x, y in points]
@@ -49,6 +49,11 @@ def _ceiling(value: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 2, 4, 6, 8, 10) if value <= step * power * (1 + 1e-9))
+
+
+def _number(value: float) -> str:
+    """All its digits where it is large: 10,000 and not 1e+04."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _text(

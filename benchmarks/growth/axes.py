@@ -18,7 +18,7 @@ AXES = {
     "rows": (1, 4, 16, 64),
     "adapters": (1, 2, 4, 8, 16),
 }
-# A longer prefix is ours alone: of the peer's steps one would last ten minutes, and take, beside
+# A longer prefix is ours alone: of the peer's steps one would last minutes, and take, beside
 # ours, what a machine of 24 GiB has.
 PEER_PREFIX = 2000
 UNITS = {

@@ -118,6 +118,12 @@ def test_a_plot_is_well_formed_and_has_a_line_for_each_series():
     assert len(thick) == 2 and len(tree.findall("{*}circle")) == 3
 
 
+def test_a_plot_s_large_numbers_are_told_with_all_their_digits():
+    svg = plot.lines("title", "x", "y", {"one": [(0, 0), (100_000, 7_500)]})
+    told = {text.text for text in ElementTree.fromstring(svg).findall("{*}text")}
+    assert {"75,000", "100,000", "2,000", "8,000"} <= told
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "certain"),
     [([1, 1, 1, 1, 1, 1, 1, 0] * 10, [0] * 80, True), ([1, 0] * 20, [0, 1] * 20, False)],
