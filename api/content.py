@@ -1,12 +1,11 @@
 """The bytes of a stored file as an answer, piece by piece. Knows no resource."""
 
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import quote
 
 from fastapi.responses import StreamingResponse
 
-from core.storage import CHUNK, get_storage
+from core.storage import get_storage
 
 CONTENT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The bytes.", "content": {"application/octet-stream": {}}}
@@ -22,11 +21,5 @@ def stored_content(storage_key: str, *, filename: str, size: int, sha256: str) -
         "etag": f'"{sha256}"',
         "content-disposition": f"attachment; filename*=utf-8''{quote(filename)}",
     }
-    pieces = _pieces(get_storage().open(storage_key))
+    pieces = get_storage().chunks(storage_key)
     return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
-
-
-def _pieces(stream: BinaryIO) -> Iterator[bytes]:
-    with stream:
-        while chunk := stream.read(CHUNK):
-            yield chunk

@@ -73,6 +73,11 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
+def has_nul(text: str) -> bool:
+    """Does a string in this JSON hold the character NUL?"""
+    return "\\u0000" in text and _NUL.search(text) is not None
+
+
 def to_json(value: Any) -> str:
     """JSON for a column; what a model or a file said is made storable, NaN and infinity null."""
     try:

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         True, description="a runner, or on a CPU their template, waits with its imports done"
     )
 
-    retain_checkpoints_days: float = Field(30, gt=0, description="checkpoints of ended jobs")
+    retain_checkpoints_days: float = Field(30, gt=0, description="what a retry goes on from")
     retain_orphans_days: float = Field(2, gt=0, description="files that no row points to")
     retain_seconds: float = Field(3600, gt=0, description="how often the keeper deletes")
 

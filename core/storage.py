@@ -6,6 +6,7 @@ A key is a relative POSIX path made by the platform, never by a user.
 import errno
 import hashlib
 import logging
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -77,6 +78,26 @@ def verify_tree(root: Path, manifest: list[StoredFile]) -> str | None:
     return None
 
 
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems sync no folder
+        if error.errno != errno.EINVAL or not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
+
+
+def _make_folder(folder: Path) -> None:
+    """With its parents; a name on the disk in a folder that is not there is none."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
 class Storage:
     """Put, get and delete below one URL."""
 
@@ -108,20 +129,24 @@ class Storage:
         return f"{self.root}/{pure}"
 
     def put(self, source: Path, key: str, *, move: bool = False) -> None:
-        """Store a file; a reader sees the old or the whole new one, never a part."""
+        """Store a file; a reader sees the old or the whole new one, never a part, also after the
+        power was cut: what a success is recorded of has to be on the disk by then."""
         target = self._full(key)
         if not self.local:
             with self._answering():
                 self.fs.put_file(str(source), target)
             return
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(target).parent
+        _make_folder(folder)
         staged = Path(f"{target}.{uuid.uuid4().hex}.part")
         try:
             if move:
                 shutil.move(source, staged)
             else:
                 shutil.copyfile(source, staged)
+            sync(staged)
             staged.replace(target)
+            sync(folder)
         except BaseException:  # a disk that is full gets its room back
             staged.unlink(missing_ok=True)
             raise
@@ -177,9 +202,18 @@ class Storage:
             raise _missing(key) from None
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        with self.open(key) as stream:
-            while chunk := stream.read(CHUNK):
-                yield chunk
+        """The bytes of a file, piece by piece. It is opened at once: that it is not there is known
+        before the first piece is asked for."""
+        return self._pieces(self.open(key))
+
+    def _pieces(self, stream: BinaryIO) -> Iterator[bytes]:
+        with stream:
+            while True:
+                with self._answering():
+                    piece = stream.read(CHUNK)
+                if not piece:
+                    return
+                yield piece
 
     def walk(self, key: str) -> Iterator[Found]:
         """Every file below a key, folder by folder, so that only one's listing is in memory."""

@@ -1,13 +1,12 @@
 """How a folder becomes a checkpoint: staged, synced, hashed, renamed. Knows no training."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from core.failpoints import failpoint
-from core.storage import StoredFile, describe_tree, verify_tree
+from core.storage import StoredFile, describe_tree, sync, verify_tree
 
 MANIFEST = "manifest.json"
 
@@ -26,23 +25,15 @@ def write_checkpoint(
     manifest = json.dumps([entry.to_dict() for entry in files], indent=1)
     (staged / MANIFEST).write_text(manifest, encoding="utf-8")
     for path in staged.rglob("*"):
-        _sync(path)
-    _sync(staged)
+        sync(path)
+    sync(staged)
     failpoint("checkpoint.staged", at=step)
     shutil.rmtree(final, ignore_errors=True)
     staged.rename(final)
-    _sync(folder)
+    sync(folder)
     return final, files
 
 
 def fault_in(folder: Path, manifest: list[dict]) -> str | None:
     """Why a stored checkpoint can't be used, or None."""
     return verify_tree(folder, [StoredFile(**entry) for entry in manifest])
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -226,9 +226,8 @@ def check_storage() -> Iterator[Finding]:
             source = Path(folder) / "probe"
             source.write_bytes(text)
             storage.put(source, key)
-        with storage.open(key) as stream:
-            if stream.read() != text:
-                yield Finding(BROKEN, "gives back other bytes than it got", "check its disks")
+        if b"".join(storage.chunks(key)) != text:
+            yield Finding(BROKEN, "gives back other bytes than it got", "check its disks")
         storage.delete(key)
     except Exception as error:  # noqa: BLE001 - each file system has errors of its own
         mend = "check TUNEYARD_STORAGE_URL, its permissions and free room, for S3 also the keys"

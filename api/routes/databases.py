@@ -27,6 +27,7 @@ from core.databases.asking import ask
 from core.databases.models import TargetDatabase
 from core.db import get_database
 from core.files.service import stored_upload
+from core.names import name_of_file, require_name
 from core.pages import read_page
 from core.settings import get_settings
 
@@ -53,8 +54,9 @@ async def register_database(request: Request, principal: Writer, once: OnceDep) 
 def _register_file(project_id: str, form: Form, once: Once) -> DatabaseShape:
     try:
         path, _ = form.require_file()
+        name = form.fields.get("name") or name_of_file(form.filename, unnamed="database")
+        require_name(name, param="name")  # before the file is read and stored
         schema, stored = service.inspect_upload(path)
-        name = form.fields.get("name") or form.filename.rsplit(".", 1)[0].lower()
         with stored_upload(project_id, path) as key, get_database().transaction() as session:
             once.begin(session, form)
             require_storage(session, project_id, stored.bytes)

@@ -25,6 +25,7 @@ from core.files import service as files
 from core.files.purposes import OF_DATASET
 from core.jobs import service as jobs
 from core.jobs.types.prepare import PrepareParams
+from core.names import name_of_file, require_name
 from core.pages import read_page
 from core.settings import get_settings
 from core.storage import get_storage
@@ -73,15 +74,17 @@ def _create(project_id: str, form: Form, once: Once) -> DatasetShape:
 
 def _params(form: Form) -> PrepareParams:
     given: dict[str, Any] = {name: value for name, value in form.fields.items() if value != ""}
-    given.setdefault("name", form.filename.rsplit(".", 1)[0].lower() or "dataset")
+    given.setdefault("name", name_of_file(form.filename, unnamed="dataset"))
     for name in JSON_FIELDS:
         if name in given:
             given[name] = _json(name, given[name])
     try:
-        return PrepareParams.model_validate(given | {"file": "pending"})
+        params = PrepareParams.model_validate(given | {"file": "pending"})
     except ValidationError as error:
         found = [one | {"loc": ("body", *one["loc"])} for one in error.errors()]
         raise RequestValidationError(found, body=given) from None
+    require_name(params.name, param="name")  # before the file is stored
+    return params
 
 
 def _json(name: str, text: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -27,6 +27,7 @@ from api.schemas.resources import (
 )
 from api.streams import RESPONSES, LastEventId, page_or_stream
 from core.artifacts.service import of_job as artifacts_of
+from core.closed import Closed
 from core.jobs import records, service
 from core.jobs.listing import read_jobs
 from core.jobs.models import Checkpoint, Job, JobEvent, Metric, ResultRow
@@ -44,7 +45,7 @@ def _request_model(kind: JobType) -> type[BaseModel]:
     """The body of a submit of one type: `type` tells them apart, `params` is the contract's."""
     return create_model(
         f"{kind.name.capitalize()}Request",
-        __config__=ConfigDict(extra="forbid"),
+        __base__=Closed,
         type=(Literal[kind.name], ...),
         params=(kind.params, ...),
         priority=(Annotated[int, Field(ge=-100, le=100)], 0),

@@ -11,6 +11,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.accounts.models import Project
+from core.closed import Closed
 from core.databases.models import TargetDatabase
 from core.db import exclusive
 from core.errors import QuotaExceeded
@@ -22,10 +23,10 @@ from core.uploads.models import Upload, UploadPart
 LARGEST = 2**53 - 1
 
 
-class Quotas(BaseModel):
+class Quotas(Closed):
     """Bounds of one project; what is null is not bounded."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     queued_jobs: int | None = Field(None, ge=0, le=LARGEST)
     """Jobs that wait; a submit beyond is refused."""

@@ -7,7 +7,6 @@ is, and is what the database records of it.
 
 import json
 import math
-import os
 import re
 import shutil
 import struct
@@ -18,14 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from core.basemodels.context import context_length
 from core.basemodels.safety import MAX_CONFIG_BYTES, check_model_directory, read_config
 from core.errors import InvalidInput, NotFound
-from core.storage import describe_tree, hash_file
+from core.storage import describe_tree, hash_file, sync
 
 MANIFEST = "tuneyard.json"
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 STAGING = ".staging-"
-DEFAULT_CONTEXT = 2048
 SHAPE = (
     "hidden_size",
     "intermediate_size",
@@ -96,13 +95,13 @@ class ModelStore:
         require_model_name(name)
         manifest = write_manifest(staged, name=name, source=source, licence=licence)
         for path in [*staged.iterdir(), staged]:
-            _sync(path)
+            sync(path)
         target = self.root / name
         old = self.root / f"{STAGING}{name}-old-{uuid.uuid4().hex[:8]}"
         if target.exists():
             target.rename(old)
         staged.rename(target)
-        _sync(self.root)
+        sync(self.root)
         shutil.rmtree(old, ignore_errors=True)
         return manifest
 
@@ -128,7 +127,7 @@ def write_manifest(directory: Path, *, name: str, source: str, licence: str) -> 
         "licence": licence,
         "architecture": (config.get("architectures") or [config.get("model_type", "unknown")])[0],
         "parameters": count_parameters(directory),
-        "context_length": int(text.get("max_position_embeddings") or DEFAULT_CONTEXT),
+        "context_length": context_length(text),
         "shape": read_shape(directory),
         "created": time.time(),
         "files": [entry.to_dict() for entry in describe_tree(directory)],
@@ -180,11 +179,3 @@ def safetensors_header(path: Path) -> dict[str, Any]:
             return json.loads(file.read(length))
         except ValueError as error:
             raise InvalidInput(f"{path.name} is not a safetensors file") from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

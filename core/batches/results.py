@@ -1,6 +1,6 @@
 """What a batch came to, written into two files: answers in one, what has none in the other.
 
-In the order of the input, with nothing in memory but a page of rows. Knows no caller.
+In the order of the input, with nothing in memory but a few rows. Knows no caller.
 """
 
 import json

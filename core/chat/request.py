@@ -6,11 +6,12 @@ can't be honoured is refused by its name; what changes nothing is taken.
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from core.chat.bounds import MOST_CHARACTERS
 from core.chat.fields import Content, Stop, Text, only
+from core.closed import Closed
 
 DEFAULT_TOKENS = 1024
 """Where a request sets no bound, an answer that does not end by itself ends here."""
@@ -22,10 +23,8 @@ MOST_WITH_LOGPROBS = 16
 """Answers at once: a kilobyte and more a token adds up."""
 
 
-class Message(BaseModel):
+class Message(Closed):
     """One turn. `developer` is OpenAI's newer word for `system`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     role: Literal["user", "system", "developer", "assistant"]
     content: Content
@@ -42,14 +41,12 @@ class Message(BaseModel):
         return {"role": role, "content": self.content}
 
 
-class StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class StreamOptions(Closed):
     include_usage: bool = False
     include_obfuscation: Any = None
 
 
-class Unheard(BaseModel):
+class Unheard(Closed):
     """Fields that OpenAI's clients send. The first ones change nothing; the others are taken where
     they ask for what is done anyway."""
 
@@ -84,7 +81,7 @@ class ChatRequest(Unheard):
     """`temperature` is 0 unless it is set: the same question has the same answer, which is the one
     that an evaluation scores."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(allow_inf_nan=False, protected_namespaces=())
 
     model: Text = Field(min_length=1, max_length=400)
     messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)

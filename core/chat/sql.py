@@ -3,19 +3,20 @@
 One shape for `POST /v1/sql` and for a line of a batch.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from core.chat.fields import Text
+from core.closed import Closed
 
 DEFAULT_TOKENS = 256
 MOST_TOKENS = 4096
 MOST_ROWS = 1000
 
 
-class SqlRequest(BaseModel):
+class SqlRequest(Closed):
     """`rows`: so many rows of the result come with the answer; 0, and it has none."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())
 
     model: Text = Field(min_length=1, max_length=400)
     database: Text = Field(min_length=1, max_length=400)

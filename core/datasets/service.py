@@ -7,9 +7,10 @@ from core.datasets.models import Dataset
 from core.db import exclusive
 from core.errors import InvalidInput, NotFound
 from core.files.models import File
-from core.files.purposes import OF_DATASET
-from core.files.service import drop_bytes
+from core.files.purposes import DAY, OF_DATASET
+from core.files.service import drop_bytes, expire_after
 from core.ids import new_id
+from core.settings import get_settings
 
 PROCESSING, READY, INVALID = "processing", "ready", "invalid"
 
@@ -96,5 +97,25 @@ def mark_invalid(session: Session, dataset: Dataset, report: dict) -> None:
     is its customer's, who may want it for another one."""
     dataset.status = INVALID
     dataset.report = report
-    if session.get_one(File, dataset.file_id).purpose == OF_DATASET:
+    if _came_with_its_file(session, dataset):
         drop_bytes(session, dataset.file_id)
+
+
+def mark_abandoned(session: Session, dataset: Dataset, reason: str) -> None:
+    """Its job ended without a verdict on the rows. What was uploaded with it stays for a retry, as
+    long as the checkpoints of an ended job do."""
+    dataset.status = INVALID
+    dataset.report = {"problems": [{"message": reason}], "rows": 0}
+    if _came_with_its_file(session, dataset):
+        expire_after(session, dataset.file_id, get_settings().retain_checkpoints_days * DAY)
+
+
+def mark_ready(session: Session, dataset: Dataset) -> None:
+    """An earlier job may have been abandoned over the same upload: it stays for good again."""
+    dataset.status = READY
+    if _came_with_its_file(session, dataset):
+        expire_after(session, dataset.file_id, None)
+
+
+def _came_with_its_file(session: Session, dataset: Dataset) -> bool:
+    return session.get_one(File, dataset.file_id).purpose == OF_DATASET

@@ -81,7 +81,8 @@ def count(
             rows,
             tokenizer,
             template,
-            max_length=min(settings.max_length, base.context_length),
+            max_length=settings.max_length,
+            model_takes=base.context_length,
             truncate=settings.long_rows == "truncate",
         )
     except JobFailure as error:

@@ -14,6 +14,8 @@ from core.errors import NotFound, WrongState
 from core.files.models import File
 from core.files.purposes import LIFE_SECONDS
 from core.ids import new_id
+from core.jobs.models import Job
+from core.jobs.status import FINAL
 from core.jobs.uses import job_with_file
 from core.storage import StoredFile, get_storage
 
@@ -89,12 +91,20 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
     session.get_one(File, file_id, populate_existing=True, with_for_update=True)
     job = job_with_file(session, project_id, file_id)
     if job is not None:
-        raise WrongState(
-            f"The {job.type} job '{job.id}' is {job.status} and needs the file '{file_id}'; "
-            "delete it when the job has ended, or cancel the job.",
-            code="file_in_use",
-        )
+        raise WrongState(_in_use(file_id, job), code="file_in_use")
     drop_bytes(session, file_id)
+
+
+def _in_use(file_id: str, job: Job) -> str:
+    if job.status in FINAL:
+        return (
+            f"The batch '{job.id}' is {job.status} and needs the file '{file_id}' until its own "
+            "files are made; delete it when it has them."
+        )
+    return (
+        f"The {job.type} job '{job.id}' is {job.status} and needs the file '{file_id}'; "
+        "delete it when the job has ended, or cancel the job."
+    )
 
 
 def drop_bytes(session: Session, file_id: str) -> None:
@@ -103,6 +113,12 @@ def drop_bytes(session: Session, file_id: str) -> None:
     file.deleted_at = session.scalar(select(db_now()))
     forget_files(session, file.storage_key)
     after_commit(session, lambda: get_storage().delete(file.storage_key))
+
+
+def expire_after(session: Session, file_id: str, seconds: float | None) -> None:
+    """Let a file go so many seconds from now; None: it stays until somebody deletes it."""
+    file = session.get_one(File, file_id)
+    file.expires_at = None if seconds is None else session.scalar(select(db_now())) + seconds
 
 
 def drop_expired(session: Session, *, most: int) -> int:

@@ -3,17 +3,15 @@
 OpenAI's words (`n_epochs`, `suffix` …) are turned into ours here and nowhere else.
 """
 
-import re
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any, Literal
 
 from core.errors import InvalidInput
 from core.jobs.types.train import TrainParams
+from core.names import as_name, name_of_file
 from core.training.hyperparameters import TrainSettings, auto_learning_rate
 
 Auto = Literal["auto"]
-MAX_NAME = 63
 UNNAMED = "tuned"
 
 
@@ -56,7 +54,7 @@ def adapter_name(order: Order, filename: str) -> str:
     if asked := order.training.get("adapter"):
         return asked
     if order.suffix is not None:
-        name = _as_name(order.suffix)
+        name = as_name(order.suffix)
         if not name:
             raise InvalidInput(
                 f"suffix: {order.suffix!r} names no adapter; use at least one letter a to z or "
@@ -64,12 +62,7 @@ def adapter_name(order: Order, filename: str) -> str:
                 param="suffix",
             )
         return name
-    return _as_name(PurePath(filename).stem) or UNNAMED
-
-
-def _as_name(text: str) -> str:
-    """The text as a name: lower case, everything else than letters, digits, '.' and '_' a '-'."""
-    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")[:MAX_NAME]
+    return name_of_file(filename, unnamed=UNNAMED)
 
 
 def training_params(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Text, cast, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from core.db import storable, upsert
@@ -26,6 +26,9 @@ MOST_LOG = 8 * 1024**2
 CUT = "[older lines are left out: these are the newest 8 MiB]\n"
 CHUNKS_AT_ONCE = 10
 ROWS_AT_ONCE = 100
+MOST_AT_ONCE = 4 * 1024**2
+"""Characters of those rows; one that is longer is read alone."""
+SIZES_AT_ONCE = 1000
 # What an attempt has saved, the next one need not do: those that bring nothing are counted anew.
 BROUGHT_SOMETHING = {"barren_attempts": 0, "retries": 0}
 
@@ -199,14 +202,27 @@ def note_attempt(session: Session, held: Claim, **values: Any) -> None:
 
 
 def done_rows(session: Session, job_id: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every durable row in order, read as it is asked for: there may be many."""
-    query = (
-        select(ResultRow.row, ResultRow.data)
-        .where(ResultRow.job_id == job_id)
-        .order_by(ResultRow.row)
-    )
-    found = session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE})
-    return ((row, data) for row, data in found)
+    """Every durable row in order, read as it is asked for: there may be many, and large ones."""
+    rows = select(ResultRow.row, ResultRow.data).where(ResultRow.job_id == job_id)
+    for first, last in _stretches(session, job_id):
+        part = rows.where(ResultRow.row.between(first, last)).order_by(ResultRow.row)
+        yield from session.execute(part)
+
+
+def _stretches(session: Session, job_id: str) -> Iterator[tuple[int, int]]:
+    """First and last of the rows that are read at once; the database alone looks at their sizes."""
+    length = func.length(cast(ResultRow.data, Text))
+    query = select(ResultRow.row, length).where(ResultRow.job_id == job_id).order_by(ResultRow.row)
+    rows: list[int] = []
+    size = 0
+    for row, more in session.execute(query, execution_options={"yield_per": SIZES_AT_ONCE}):
+        if rows and (len(rows) == ROWS_AT_ONCE or size + more > MOST_AT_ONCE):
+            yield rows[0], rows[-1]
+            rows, size = [], 0
+        rows.append(row)
+        size += more
+    if rows:
+        yield rows[0], rows[-1]
 
 
 def job_log(session: Session, job_id: str, *, token: int | None = None) -> str:

@@ -1,11 +1,11 @@
 """What jobs that have not ended still need: files, models. Asked before something is deleted."""
 
-from sqlalchemy import ColumnElement, Text, cast, func, select
+from sqlalchemy import ColumnElement, Text, cast, func, select, text
 from sqlalchemy.orm import Session
 
 from core.adapters.names import read_checkpoint_name
-from core.jobs.models import Job
-from core.jobs.status import LIVE
+from core.jobs.models import UNFINISHED_BATCH, Job
+from core.jobs.status import FINAL, LIVE
 
 NAMING: dict[str, tuple[str, ...]] = {
     "model": ("train", "evaluate", "generate", "serve"),
@@ -16,9 +16,13 @@ NAMING: dict[str, tuple[str, ...]] = {
 
 
 def job_with_file(session: Session, project_id: str, file_id: str) -> Job | None:
-    """A job that has not ended and has the file among its parameters, whatever that one's name."""
+    """A job that has the file among its parameters, whatever that one's name, and has not ended; or
+    a batch that has, but not its files yet: they name the lines of its input."""
     named = cast(Job.params, Text).contains(f'"{file_id}"', autoescape=True)
-    return session.scalars(select(Job).where(_live(project_id), named).limit(1)).first()
+    waits = text(UNFINISHED_BATCH[session.get_bind().dialect.name])
+    live = select(Job).where(_live(project_id), named)
+    ended = select(Job).where(waits, Job.project_id == project_id, Job.status.in_(FINAL), named)
+    return session.scalar(live.limit(1)) or session.scalar(ended.limit(1))
 
 
 def named_models(session: Session, project_id: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ knows (`execute.SqlRunner`, `postgres.runner.PostgresRunner`). Knows nothing of 
 """
 
 import signal
+import sys
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from core.sql.process import Died, SandboxProcess, TooMuch, TooSlow
 
 GRACE = 0.5  # seconds between the query's own clock and the parent's kill
 _KEPT_ROWS = 100_000  # of remembered outcomes, each counted as one row more than it has
+_KEPT_BYTES = 256 << 20  # of the same, about: few rows may hold as much as `Limits` lets them
 _NO_MEMORY = SqlError("memory", "the query needs more memory than it is allowed")
 _OVER_TIME = "the query took longer than {:g} s"
 
@@ -56,7 +58,8 @@ class Runner(ABC):
         self._process: SandboxProcess | None = None
         self._lock = threading.Lock()
         self._kept: dict[str, Outcome] = {}
-        self._room = _KEPT_ROWS
+        self._rows_left = _KEPT_ROWS
+        self._bytes_left = _KEPT_BYTES
 
     def __enter__(self) -> Self:
         return self
@@ -97,10 +100,19 @@ class Runner(ABC):
         if kept is not None:
             return kept
         outcome = self.run(sql)
-        if self._room > len(outcome.rows):
-            self._room -= len(outcome.rows) + 1
-            self._kept[sql] = outcome
+        self._remember(sql, outcome)
         return outcome
+
+    def _remember(self, sql: str, outcome: Outcome) -> None:
+        rows = len(outcome.rows) + 1
+        if rows > self._rows_left:
+            return
+        size = sys.getsizeof(sql) + _size_of(outcome)
+        if size > self._bytes_left:
+            return
+        self._rows_left -= rows
+        self._bytes_left -= size
+        self._kept[sql] = outcome
 
     # -- what the kinds of databases differ in ---------------------------------------------------
 
@@ -173,6 +185,11 @@ class Runner(ABC):
 
 def failed(error: SqlError, *, seconds: float = 0.0) -> Outcome:
     return Outcome([], [], error, seconds)
+
+
+def _size_of(outcome: Outcome) -> int:
+    """What it takes in memory, about: Python's own part of a small value is most of it."""
+    return sum(sys.getsizeof(row) + sum(map(sys.getsizeof, row)) for row in outcome.rows)
 
 
 def _decode(value: object) -> object:

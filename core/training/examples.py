@@ -32,10 +32,13 @@ def encode_rows(
     *,
     max_length: int,
     truncate: bool,
+    model_takes: int | None = None,
 ) -> list[Example]:
-    """Every row in tokens. One longer than `max_length` tokens is cut at its end if `truncate`;
-    else, and where not even the prompt fits, JobFailure (data) names the rows' lines."""
+    """Every row in tokens. One longer than `max_length` tokens, or than its base `model_takes`, is
+    cut at its end if `truncate`; else, and where not even the prompt fits, JobFailure (data) names
+    the rows' lines."""
     examples, refused = [], []
+    wanted, max_length = max_length, min(max_length, model_takes or max_length)
     for row in rows:
         encoded = template.encode(tokenizer, row)
         example = Example(row["line"], encoded.prompt_ids, encoded.completion_ids)
@@ -47,16 +50,21 @@ def encode_rows(
             example = Example(example.line, example.prompt_ids, example.completion_ids[:room])
         examples.append(example)
     if refused:
-        raise JobFailure("data", _too_long(refused, max_length), rows=len(refused))
+        what = f"max_length {wanted}"
+        advice = "raise max_length to the longest, shorten the rows"
+        if max_length < wanted:
+            what = f"the {max_length} tokens that the base model takes"
+            advice = "shorten the rows, choose another base model"
+        raise JobFailure("data", _too_long(refused, what, advice), rows=len(refused))
     return examples
 
 
-def _too_long(refused: list[Example], max_length: int) -> str:
+def _too_long(refused: list[Example], what: str, advice: str) -> str:
     named = ", ".join(f"line {e.line} ({len(e)} tokens)" for e in refused[:NAMED_ROWS])
     more = f" and {len(refused) - NAMED_ROWS} more" if len(refused) > NAMED_ROWS else ""
     return (
-        f"{len(refused)} rows are longer than max_length {max_length}: {named}{more}; raise "
-        "max_length to the longest, shorten the rows, or ask for long_rows: truncate"
+        f"{len(refused)} rows are longer than {what}: {named}{more}; {advice}, or ask for "
+        "long_rows: truncate"
     )
 
 

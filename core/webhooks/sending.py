@@ -90,17 +90,20 @@ def _exchange(place: Place, addresses: list[str], request: bytes, deadline: floa
 
 
 def _connect(place: Place, addresses: list[str], deadline: float) -> socket.socket:
-    """To the first of the addresses that takes a connection; the name is not looked up again."""
-    for number, address in enumerate(addresses, start=1):
+    """To the first of the addresses that takes a connection; the name is not looked up again. Each
+    gets its share of what time is left: one that never answers must not cost the others theirs."""
+    for left in range(len(addresses), 0, -1):
         try:
-            raw = socket.create_connection((address, place.port), timeout=_left(deadline))
+            at = addresses[-left], place.port
+            raw = socket.create_connection(at, timeout=_left(deadline) / left)
             break
         except OSError:
-            if number == len(addresses):
+            if left == 1:
                 raise
     if not place.tls:
         return raw
     try:
+        raw.settimeout(_left(deadline))
         return _tls().wrap_socket(raw, server_hostname=place.host)
     except BaseException:
         raw.close()

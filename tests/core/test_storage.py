@@ -2,6 +2,7 @@
 
 import errno
 import multiprocessing
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 
 from core.errors import NotFound, Unavailable
 from core.storage import Storage, describe_tree, forget_storages, get_storage, verify_tree
+from tests.faults.blackhole import blackhole
 from tests.servers import S3Server
 
 
@@ -60,6 +62,47 @@ def test_where_an_object_store_is_stands_in_the_log_alone(
         storage.ping()
     assert "10.0.0.5" not in raised.value.message
     assert "10.0.0.5" in caplog.text
+
+
+def test_an_object_store_lost_in_the_middle_of_a_read_does_not_answer(
+    s3_storage: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    (tmp_path / "one").write_bytes(b"x" * 3_000_000)
+    with blackhole(port=int(s3_storage.endpoint.rpartition(":")[2])) as between:
+        storage = Storage(s3_storage.new_url())
+        storage.fs = type(storage.fs)(
+            skip_instance_cache=True,
+            use_listings_cache=False,
+            endpoint_url=f"http://127.0.0.1:{between.port}",
+            default_block_size=1_000_000,
+        )
+        storage.put(tmp_path / "one", "a")
+        pieces = storage.chunks("a")
+        next(pieces)
+        between.hung_up()
+        with pytest.raises(Unavailable):
+            list(pieces)
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_what_is_put_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_is_relied_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, move: bool
+) -> None:
+    root, sync = tmp_path / "storage", os.fsync
+    synced: list[tuple[Path, bool]] = []
+
+    def watched(handle: int) -> None:
+        sync(handle)
+        synced.append((Path(f"/proc/self/fd/{handle}").readlink(), (root / "a/b/c").exists()))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    (tmp_path / "source").write_bytes(b"x")
+    Storage(f"file://{root}").put(tmp_path / "source", "a/b/c", move=move)
+    *new, (staged, before), (folder, after) = synced
+    assert new == [(made.parent, False) for made in (root, root / "a", root / "a/b")]
+    assert (staged.name[:2], staged.suffix, before) == ("c.", ".part", False)
+    assert (folder, after) == (root / "a/b", True)
 
 
 def test_a_file_that_finds_no_room_leaves_no_part_of_it(tmp_path: Path) -> None:

@@ -214,6 +214,18 @@ def test_what_transformers_cannot_generate_text_with_is_refused(tiny_dir, store,
         fetch(str(copy), store)
 
 
+def test_a_model_with_layers_that_are_no_attention_is_refused_when_it_is_added(
+    tiny_dir, store, tmp_path
+):
+    copy = shutil.copytree(tiny_dir, tmp_path / "hybrid")
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    config |= {"model_type": "lfm2", "layer_types": ["conv", "full_attention"]}
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(InvalidInput, match="'lfm2' has layers of the kind 'conv'"):
+        fetch(str(copy), store)
+    assert not [*store.manifests()]
+
+
 def test_the_command_answers_with_one_line_and_code_2(store, capsys):
     assert main(["nothing-like-it", "--store", str(store.root)]) == 2
     assert capsys.readouterr().err.startswith("error: There is no model 'nothing-like-it'")

@@ -53,11 +53,14 @@ class Adapters:
         self.names.append(name)
 
     def remove(self, name: str) -> None:
+        """Also where memory runs out while what remains is laid out anew, it is gone."""
         slot = self.names.index(name)
         for stack in self.stacks.values():
             stack.remove(slot)
         self.names[slot] = self.names[-1]
         self.names.pop()
+        for stack in self.stacks.values():
+            stack.trim()
 
     def assign(self, runs: Sequence[tuple[str | None, int]], device: str) -> None:
         """The next forward's tokens, as adapters with how many tokens in a row are for each."""

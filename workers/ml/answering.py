@@ -6,6 +6,7 @@ Knows neither jobs nor SQL execution; `workers.recipes` puts those around it.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class Answers:
 
     def __init__(self, loaded: LoadedModel, *, tell: Callable[..., None]) -> None:
         self.tell = tell
-        self.engine = Engine(loaded, on_shrink=self._fewer)
+        self.engine = Engine(loaded, on_shrink=partial(tell_fewer, tell))
         self.finished = 0
         self._started = time.monotonic()
 
@@ -85,9 +86,11 @@ class Answers:
             "steps": self.engine.counts.steps,
         }
 
-    def _fewer(self, before: int, after: int) -> None:
-        message = f"memory ran out with {before} questions at a time; it goes on with {after}"
-        self.tell(message, level="warning", before=before, after=after)
+
+def tell_fewer(tell: Callable[..., None], before: int, after: int) -> None:
+    """Says that an engine (`on_shrink`) takes fewer rows at a time from here on."""
+    message = f"memory ran out with {before} questions at a time; it goes on with {after}"
+    tell(message, level="warning", before=before, after=after)
 
 
 def describe(loaded: LoadedModel, template: PromptTemplate) -> dict[str, Any]:

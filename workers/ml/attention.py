@@ -18,11 +18,14 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from core.errors import JobFailure
 from workers.ml.fused import fused_attention
 from workers.ml.packing import Layout
 
 NAME = "tuneyard_packed"
 BLOCK = 128  # tokens
+# What some models' attention adds; none of it can be left out silently.
+UNSUPPORTED = ("attention_mask", "dropout", "softcap", "s_aux", "position_bias")
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
@@ -37,16 +40,17 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
-    softcap: float | None = None,
     **kwargs,
 ) -> tuple[Tensor, None]:
     """query [1, H, T, D], key and value [1, Hkv, T, D] of a packed row -> [1, T, H, D].
 
-    No padding mask is taken: padding lies where nothing looks. ValueError where a model asks for
-    what this can't do: dropout inside attention, capped scores, a window shorter than an example.
+    No padding mask is taken: padding lies where nothing looks. JobFailure (config) where a model
+    asks for what this can't do: dropout inside attention, capped scores, sinks; ValueError for a
+    window shorter than an example.
     """
-    if attention_mask is not None or dropout or softcap:
-        raise ValueError("packed attention takes no mask, no dropout and no capped scores")
+    asked = {"attention_mask": attention_mask, "dropout": dropout or None} | kwargs
+    if odd := [name for name in UNSUPPORTED if asked.get(name) is not None]:
+        raise JobFailure("config", f"the model's attention uses {odd[0]}, which can't be trained")
     if sliding_window and layout.longest > sliding_window:
         raise ValueError(f"examples must be shorter than the model's window of {sliding_window}")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -21,6 +21,7 @@ from core.basemodels.safety import KEPT_SUFFIXES, PROVENANCE_KEYS, check_model_d
 from core.errors import InvalidInput
 
 TOKENIZER = "tokenizer.json"
+ATTENTION = {"full_attention", "sliding_attention"}
 
 
 def convert_gguf(file: Path, target: Path) -> None:
@@ -80,6 +81,14 @@ def _require_known_architecture(directory: Path) -> None:
     if not known:
         raise InvalidInput(
             f"{config.model_type!r} is not a text-generating architecture that transformers has"
+        )
+    # Training packs examples into one row, which other kinds of layers would read as one text; the
+    # engine keeps keys and values, of which they have none.
+    kinds = {*(getattr(config.get_text_config(decoder=True), "layer_types", None) or ())}
+    if odd := sorted(kinds - ATTENTION):
+        raise InvalidInput(
+            f"{config.model_type!r} has layers of the kind {odd[0]!r}; models whose layers are all "
+            "attention (Llama, Qwen2, Mistral, Gemma …) can be trained and served"
         )
 
 

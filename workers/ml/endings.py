@@ -2,6 +2,8 @@
 
 import time
 
+from transformers import GenerationConfig
+
 from core.training.prompts import end_token_ids
 from workers.ml.generation import Completion
 from workers.ml.rows import Row
@@ -12,9 +14,9 @@ from workers.ml.stopping import end_of_answer, ends_possible
 class Endings:
     """Judges rows by their last token: end token, stop string, end of a statement, limit."""
 
-    def __init__(self, tokenizer) -> None:
+    def __init__(self, tokenizer, config: GenerationConfig | None = None) -> None:
         self.tokenizer = tokenizer
-        self.tokens = end_token_ids(tokenizer)
+        self.tokens = end_token_ids(tokenizer) | _named(config, tokenizer)
         self._spelling = Spelling(tokenizer)
 
     def of(self, row: Row) -> Completion | None:
@@ -47,3 +49,13 @@ class Endings:
 
     def _text(self, tokens: list[int]) -> str:
         return self.tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+def _named(config: GenerationConfig | None, tokenizer) -> set[int]:
+    """The ends that a model's makers name: that of its turns may be no word that others use. What
+    is no special token stands there by default, and is an ordinary word of this model."""
+    ends = None if config is None else config.eos_token_id
+    ends = {ends} if isinstance(ends, int) else {*(ends or ())}
+    return {
+        end for end in ends if (token := tokenizer.added_tokens_decoder.get(end)) and token.special
+    }

@@ -34,8 +34,12 @@ from workers.ml.rows import Batch, Row, advance, compact, fork, make_row, prefix
 # tokens took 1.9 times the CPU time of one without (smollm2-135m, fp32), and 0.4 of them bring any;
 # of four rows one almost always does, and nothing is gained.
 DRAFTING_ROWS = 2
-# Prompt tokens that may enter in one step: bounds its activations, and what others wait for it.
+# Prompt tokens that may enter in one step: bounds its activations, and what others wait for it. A
+# prefix, and a prompt that is longer by itself, is one step all the same.
 ENTERING_TOKENS = 2048
+# After memory ran out it takes as many as before again, once it has been idle after so long: what
+# filled it may have been another process.
+SPARING_SECONDS = 600.0
 # So many of a batch's rows wait at most: the rest of it is not read yet, which bounds what its
 # prompts take. Many enough to find what they begin with in common.
 MOST_WAITING = 1000
@@ -61,13 +65,15 @@ class Engine:
         on_shrink: Callable[[int, int], None] | None = None,
     ) -> None:
         self.loaded = loaded
+        self.max_rows = max_rows
         self.entering_tokens = ENTERING_TOKENS
+        self._spares_until: float | None = None
         self.drafting_rows = DRAFTING_ROWS
         self.on_shrink = on_shrink
         self.counts = Counts()
         model = loaded.model
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.endings = Endings(loaded.tokenizer)
+        self.endings = Endings(loaded.tokenizer, self.model.generation_config)
         self.prefixes = Prefixes(
             bytes_per_position=bytes_per_position(self.model.config, loaded.dtype),
             limit=default_limit(loaded.device) if prefix_bytes is None else prefix_bytes,
@@ -125,8 +131,9 @@ class Engine:
             raise JobFailure("config", f"no adapter {name!r} is loaded")
         if any(row.request.adapter == name for row in (*self._rows, *self._waiting)):
             raise JobFailure("config", f"adapter {name!r} is in use; unload it when it is idle")
-        self.adapters.remove(name)
         self.prefixes.forget(name)
+        with telling_memory("unloading the adapter"):
+            self.adapters.remove(name)
 
     def share_prefix(self, token_ids: list[int], *, adapter: str | None = None) -> None:
         """Keeps the keys and values of a prefix, which are computed unless they are kept already;
@@ -173,7 +180,8 @@ class Engine:
 
     def unfinished(self) -> Iterator[Unfinished]:
         """What the answers that go on have said so far. Where memory ran out one may begin again;
-        it says the same once more."""
+        it says the same once more, as far as a step of fewer rows rounds alike: in bf16, of two
+        tokens that are nearly as probable, it may take the other."""
         for row in self._rows:
             yield Unfinished(row.request.id, row.index, row.tokens, row.scores)
 
@@ -257,6 +265,7 @@ class Engine:
         self._waiting.extendleft(reversed(again))
         self._rows.clear()
         self.places.most, self.entering_tokens = count // 2, max(1, self.entering_tokens // 2)
+        self._spares_until = time.monotonic() + SPARING_SECONDS
         memory.give_back(self.loaded.device)
         if self.on_shrink is not None:
             self.on_shrink(count, count // 2)
@@ -289,10 +298,17 @@ class Engine:
         if not self._waiting:
             return
         if not self._rows:
+            self._spare_no_longer()
             self.places.lay_out(self._waiting)
         elif self._came:
             self.counts.copied_bytes += self.places.extend(self._rows, self._waiting)
         self._came = False
+
+    def _spare_no_longer(self) -> None:
+        """Where memory ran out long ago, take as many rows as at first."""
+        if self._spares_until is not None and time.monotonic() > self._spares_until:
+            self.places.most, self.entering_tokens = self.max_rows, ENTERING_TOKENS
+            self._spares_until = None
 
     def _row(self, request: Request, prefix: Prefix | None, index: int) -> Row:
         return make_row(request, prefix, self.loaded.context_length, index=index)

@@ -2,7 +2,8 @@
 
 Groups of half as many examples, down to one; then gradient checkpointing; then no kept states of
 the lower layers; then it is a failure. Knows no examples and no steps. How a batch is cut does not
-change its gradient, so none of this changes what is learned.
+change its gradient, so none of this changes what is learned; but for dropout, whose masks a smaller
+group draws anew.
 """
 
 from collections.abc import Callable, Iterator

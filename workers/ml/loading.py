@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from core.basemodels.context import context_length
 from core.basemodels.safety import check_adapter_directory, check_model_directory
 from core.errors import InvalidInput, JobFailure
 from workers.ml.outofmemory import memory_failure
@@ -46,7 +47,17 @@ class LoadedModel:
 
     @property
     def context_length(self) -> int:
-        return int(getattr(self.model.config, "max_position_embeddings", 0) or 2048)
+        config = self.model.config.get_text_config(decoder=True)
+        names = ("max_position_embeddings", "original_max_position_embeddings", "rope_parameters")
+        return context_length({name: getattr(config, name, None) for name in names})
+
+    @property
+    def window(self) -> int | None:
+        """How far the layers look back that see the least; None where all see everything."""
+        config = self.model.config.get_text_config(decoder=True)
+        kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+        window = getattr(config, "sliding_window", None)
+        return window if "sliding_attention" in kinds else None
 
 
 def resolve_precision(precision: str, device: str) -> torch.dtype:

@@ -4,14 +4,22 @@ An ordinary `nn.Module`, so gradient checkpointing, accumulation and data parall
 any module. It never uses `past_key_values`: a layer under gradient checkpointing drops them.
 """
 
+from typing import Any
+
+import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.errors import JobFailure
 from workers.ml import attention
 from workers.ml.loss import HeadLoss, is_head_plain
 from workers.ml.lower import LowerStates
-from workers.ml.packing import Group
+from workers.ml.packing import Example, Group, pack
+
+# Of the trial of `require_apart`: tokens of an example, few enough that none is padded, and how
+# much of the largest state may be rounding (of 8-bit products on a GPU above all).
+LENGTH, TOLERANCE = 16, 0.01
 
 
 class TrainingModule(nn.Module):
@@ -41,12 +49,34 @@ class TrainingModule(nn.Module):
         with self.lower.upper_layers():
             return self._loss(group, inputs_embeds=self.lower.row(group))
 
+    @torch.no_grad()
+    def require_apart(self, device: str) -> None:
+        """Tries two examples in one row, the first with other tokens too. JobFailure (config) where
+        what is computed for the second follows: layers that are no attention (convolutions, a
+        state that goes on) read a row as one text, and it would learn from its neighbours."""
+        training = self.model.training
+        self.model.eval()
+        one, other = (self._second_of_two(first, device) for first in (0, LENGTH))
+        self.model.train(training)
+        if (one - other).abs().max() > TOLERANCE * one.abs().max():
+            kind = self._causal_model().config.model_type
+            raise JobFailure(
+                "config",
+                f"in models of the kind {kind!r} examples of one row are not apart; a model whose "
+                "layers are all attention (Llama, Qwen2, Mistral, Gemma …) can be trained",
+            )
+
+    def _second_of_two(self, first: int, device: str) -> Tensor:
+        """States of an example behind one whose tokens begin with number `first`."""
+        starts = (first, 2 * LENGTH)
+        ids = [[*range(start, start + LENGTH)] for start in starts]
+        pair = [Example(i, own[:1], own[1:]) for i, own in enumerate(ids)]
+        group = pack(pair, share_prefix=False).to(device)
+        states = self._causal_model().get_decoder()(**self._shape(group), input_ids=group.input_ids)
+        return states.last_hidden_state[0, LENGTH : 2 * LENGTH].float()
+
     def _loss(self, group: Group, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        inputs |= {
-            "position_ids": group.position_ids,
-            "layout": group.layout,
-            "use_cache": False,
-        }
+        inputs |= self._shape(group)
         if not self.head_is_plain:
             logits = self.model(**inputs, logits_to_keep=group.label_positions).logits[0]
             loss = functional.cross_entropy(logits.float(), group.labels, reduction="sum")
@@ -55,6 +85,10 @@ class TrainingModule(nn.Module):
         states = model.get_decoder()(**inputs).last_hidden_state[0]
         weight = model.get_output_embeddings().weight
         return HeadLoss.apply(states[group.label_positions], weight, group.labels)
+
+    def _shape(self, group: Group) -> dict[str, Any]:
+        """What a model is told of a row beside its tokens."""
+        return {"position_ids": group.position_ids, "layout": group.layout, "use_cache": False}
 
     def _causal_model(self) -> nn.Module:
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model

@@ -48,12 +48,13 @@ class Prefixes:
 
     def make_room(self, prefix: Prefix, *, in_use: Collection[Prefix]) -> bool:
         """Lets go of what was used least recently, but for those `in_use`, until another prefix
-        may be computed; False if those leave no room for it."""
+        may be computed; False, and none goes, if those leave no room for it."""
         needed = {_key(used) for used in in_use}
+        staying = sum(self._size(kept) for key, kept in self._kept.items() if key in needed)
+        if needed and staying + self._size(prefix) > self.limit:
+            return False
         idle = [key for key in self._kept if key not in needed]
-        while self.bytes + self._size(prefix) > self.limit:
-            if not idle:
-                return not needed
+        while idle and self.bytes + self._size(prefix) > self.limit:
             self._drop(idle.pop(0))
         return True
 

@@ -96,17 +96,18 @@ class Stack:
         self._down, self._ups = self._down[:-1], [up[:-1] for up in self._ups]
 
     def remove(self, slot: int) -> None:
-        """The last slot's weights take its place."""
-        keep = [*range(len(self._ranks) - 1)]
-        if slot < len(keep):
-            keep[slot] = len(self._ranks) - 1
-        ranks = [self._ranks[kept] for kept in keep]
-        depths = _depths(ranks)
-        self._hold(
-            ranks,
-            self._downs(depths)[keep],
-            [_to_depth(up, depth)[keep] for up, depth in zip(self._ups, depths, strict=True)],
-        )
+        """The last slot's weights take its place. Asks for no memory, so that of many stacks all
+        lose the same slot or none; what it took is given back by `trim`."""
+        for held in (self._down, *self._ups):
+            held[slot] = held[-1]
+        self._ranks[slot] = self._ranks[-1]
+        self.take_back()
+
+    def trim(self) -> None:
+        """Hold no more than the slots need. Where it raises, nothing has changed."""
+        depths = _depths(self._ranks)
+        ups = [_to_depth(up, depth).clone() for up, depth in zip(self._ups, depths, strict=True)]
+        self._hold(self._ranks, self._downs(depths), ups)
 
     def add_to(self, outs: Sequence[Tensor], x: Tensor, mix: Mix) -> None:
         """out [T, out] += x A^T (s B)^T for each layer's out and x [T, in], each token with its own

@@ -85,6 +85,7 @@ class Training:
             total_steps=self.total_steps,
         )
         inner = TrainingModule(self.model)
+        inner.require_apart(self.device)
         # The base model lies on its device already, in 8 bit perhaps: it must not be moved. Nor is
         # it wrapped in DDP: the sum of the gradients is ours, once a step.
         self.module = self.accelerator.prepare_model(

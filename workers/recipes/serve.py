@@ -3,6 +3,7 @@ made room for jobs that wait, or nobody has asked for long."""
 
 import time
 from dataclasses import asdict
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -11,7 +12,7 @@ from core.serving.connection import connect
 from core.serving.exchange import Exchange
 from core.settings import get_settings
 from workers.context import Stopped
-from workers.ml.answering import load_model
+from workers.ml.answering import load_model, tell_fewer
 from workers.ml.engine import Engine
 from workers.ml.shelf import Shelf
 from workers.serving.adapters import Adapters
@@ -36,7 +37,7 @@ def run(ctx) -> dict[str, int]:
         device=ctx.device,
     )
     ctx.check()
-    engine = Engine(loaded)
+    engine = Engine(loaded, on_shrink=partial(tell_fewer, ctx.event))
     shelf = Shelf(engine, most=ctx.params["max_adapters"])
     adapters = Adapters(shelf, ctx.workdir / "adapters")
     exchange = Exchange(connect(), server=ctx.params["address"])

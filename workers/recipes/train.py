@@ -160,7 +160,8 @@ def encode_split(
         watched(ctx, rows),
         loaded.tokenizer,
         template,
-        max_length=min(settings.max_length, loaded.context_length),
+        max_length=settings.max_length,
+        model_takes=min(loaded.context_length, loaded.window or loaded.context_length),
         truncate=settings.long_rows == "truncate",
     )
 

@@ -5,25 +5,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import ConfigDict, model_validator
 from sqlalchemy.orm import Session
 
+from core.closed import Closed
+from core.db import has_nul
 from core.errors import JobFailure
 from core.jobs.models import Job
 from core.storage import StoredFile
 
 
-class Params(BaseModel):
+class Params(Closed):
     """Parameters of a job: an unknown one is an error that names it, no number is infinite, no
     text has a NUL (PostgreSQL can't store one) or half a character (nothing can)."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(allow_inf_nan=False, protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod
     def _storable(cls, given: Any) -> Any:
         text = json.dumps(given, default=str, ensure_ascii=False)
-        if "\\u0000" in text:
+        if has_nul(text):
             raise ValueError("a text has the character NUL; leave it out")
         try:
             text.encode()

@@ -125,7 +125,7 @@ def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
     if result["status"] != datasets.READY:
         datasets.mark_invalid(session, dataset, result["report"])
         return _failure(result["report"], dataset=dataset.id)
-    dataset.status = datasets.READY
+    datasets.mark_ready(session, dataset)
     dataset.kind = result["kind"]
     dataset.storage_key = f"{outcome.storage_key}/dataset"
     for name in ("report", "statistics", "splits", "content_hash"):
@@ -135,7 +135,7 @@ def publish(session: Session, job: Job, outcome: Outcome) -> JobFailure | None:
 
 def abandon(session: Session, job: Job, reason: str) -> None:
     dataset = datasets.of_job(session, job.id)
-    datasets.mark_invalid(session, dataset, {"problems": [{"message": reason}], "rows": 0})
+    datasets.mark_abandoned(session, dataset, reason)
 
 
 def _failure(report: dict[str, Any], **details: Any) -> JobFailure:

@@ -87,6 +87,24 @@ def test_a_model_or_database_that_is_not_there_is_named_with_the_line(client: Te
 
 
 @pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        (r"a\u0000", ("invalid_json_line", 1, None)),
+        (r"a\\u0000", ("model_not_found", 1, "body.model")),
+        (r"a\\\u0000", ("invalid_json_line", 1, None)),
+    ],
+)
+def test_a_nul_is_named_with_its_line_and_a_backslash_before_u0000_is_none(
+    client: TestClient, model: str, found: tuple
+) -> None:
+    file_id = upload(client, json.dumps(line("a")).replace('"tiny"', f'"{model}"'))
+    answer = make(client, file_id)
+    assert answer.status_code == 200, answer.text
+    [error] = answer.json()["errors"]["data"]
+    assert (error["code"], error["line"], error["param"]) == found
+
+
+@pytest.mark.parametrize(
     "changes, status, param",
     [
         ({"input_file_id": "file_none"}, 404, "input_file_id"),
@@ -184,6 +202,7 @@ def test_a_batch_is_made_once_under_one_key_though_its_file_is_gone(
     body = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": "1h"}
     first = client.post("/v1/batches", json=body, headers=key)
     client.post(f"/v1/batches/{first.json()['id']}/cancel")
+    finish_batches()
     assert client.delete(f"/v1/files/{file_id}").status_code == 200
     again = client.post("/v1/batches", json=body, headers=key)
     assert (again.status_code, again.content) == (200, first.content)

@@ -67,6 +67,27 @@ def test_a_taken_name_is_refused_and_leaves_no_second_file(
     assert len([path for path in (data_dir / "storage").rglob("*") if path.is_file()]) == 1
 
 
+@pytest.mark.parametrize(
+    ("filename", "name"), [("Sales 2024.sqlite", "sales-2024"), ("客户.sqlite", "database")]
+)
+def test_without_a_name_the_file_gives_one(
+    client: TestClient, shop: Path, filename: str, name: str
+) -> None:
+    made = register(client, shop.rename(shop.with_name(filename)))
+    assert (made.status_code, made.json()["name"]) == (201, name)
+    taken = register(client, shop.with_name(filename))
+    assert (taken.status_code, taken.json()["error"]["code"]) == (400, "name_taken")
+
+
+def test_a_given_name_that_is_none_is_refused_before_the_file_is_stored(
+    client: TestClient, shop: Path, data_dir: Path
+) -> None:
+    answer = register(client, shop, name="Sales 2024")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "name")
+    assert list((data_dir / "uploads").iterdir()) == []
+    assert not (data_dir / "storage").exists()
+
+
 def test_another_projects_database_is_not_found(
     client: TestClient, stranger: TestClient, shop: Path
 ) -> None:

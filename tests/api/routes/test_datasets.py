@@ -67,6 +67,12 @@ def test_a_wrong_field_is_named_and_the_file_is_gone(
     assert [path for path in (data_dir / "storage").rglob("*") if path.is_file()] == []
 
 
+def test_a_misspelt_field_of_the_form_is_told_which_is_meant(client: TestClient) -> None:
+    error = upload(client, GOOD, database_id="shop").json()["error"]
+    assert error["message"] == "database_id: no such field; perhaps database is meant"
+    assert error["param"] == "database_id"
+
+
 def test_cancelling_the_prepare_job_ends_the_dataset_invalid(client: TestClient) -> None:
     dataset = upload(client, GOOD, name="pairs").json()
     client.post(f"/v1/jobs/{dataset['job']}/cancel")
@@ -104,6 +110,30 @@ def test_a_file_name_beyond_ascii_is_kept(client: TestClient) -> None:
     made = upload(client, GOOD, filename="问题.jsonl", name="pairs").json()
     file = client.get(f"/v1/files/{made['file']}").json()
     assert file["filename"] == "问题.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("filename", "name"),
+    [
+        ("Sales 2024.jsonl", "sales-2024"),
+        ("my_pairs.v2.jsonl", "my_pairs.v2"),
+        ("问题.jsonl", "dataset"),
+    ],
+)
+def test_without_a_name_the_file_gives_one(client: TestClient, filename: str, name: str) -> None:
+    made = upload(client, GOOD, filename=filename)
+    assert (made.status_code, made.json()["name"]) == (202, name)
+    taken = upload(client, GOOD, filename=filename)
+    assert (taken.status_code, taken.json()["error"]["code"]) == (400, "name_taken")
+
+
+def test_a_given_name_that_is_none_is_refused_before_the_file_is_stored(
+    client: TestClient, data_dir: Path
+) -> None:
+    answer = upload(client, GOOD, name="Sales 2024")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "name")
+    assert list((data_dir / "uploads").iterdir()) == []
+    assert not (data_dir / "storage").exists()
 
 
 def test_a_name_is_free_again_after_an_invalid_upload(client: TestClient) -> None:

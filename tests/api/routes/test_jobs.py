@@ -59,6 +59,33 @@ def test_what_cannot_run_is_refused_with_the_reason(
     assert answer.json()["error"]["param"] == param
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            {"params": {"model": "m", "dataset": "d", "epoch": 1}},
+            "train.params.epoch: no such field; perhaps epochs is meant",
+        ),
+        (
+            {"params": {"model": "m", "dataset": "d", "lora": {"alfa": 8}}},
+            "train.params.lora.alfa: no such field; perhaps alpha is meant",
+        ),
+        (
+            {"params": {"model": "m", "dataset": "d"}, "prio": 1},
+            "train.prio: no such field; perhaps priority is meant",
+        ),
+        ({"params": {"model": "m", "dataset": "d"}, "colour": 1}, "train.colour: no such field"),
+    ],
+)
+def test_a_field_that_is_not_known_may_be_meant_for_another(
+    client: TestClient, body: dict, message: str
+) -> None:
+    refused = client.post("/v1/jobs", json={"type": "train", **body})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (400, "extra_forbidden")
+    assert error["message"] == message
+
+
 def test_a_model_that_fits_no_worker_is_refused(client: TestClient, dataset: dict) -> None:
     node = Node(
         id="gpu0@a", queue="gpu", device="cpu", slots=1, memory_bytes=2**20, models=[], versions={}

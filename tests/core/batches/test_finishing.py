@@ -240,7 +240,25 @@ def test_files_expire_as_the_batch_was_asked(
         assert file.filename.startswith(batch_id)
 
 
-def test_without_its_input_a_batch_has_the_answered_lines(
+def test_the_input_of_an_ended_batch_stays_until_its_files_are_made(
+    database: Database, project_id: str, file_id: str, batch_id: str
+) -> None:
+    with database.transaction() as session:
+        service.cancel(session, project_id, batch_id)
+        session.get_one(File, file_id).expires_at = 1.0
+    with database.transaction() as session:
+        assert files.drop_expired(session, most=9) == 0
+    with pytest.raises(WrongState, match=batch_id) as refused, database.transaction() as session:
+        files.delete(session, project_id, file_id)
+    assert refused.value.code == "file_in_use"
+    finish_batches()
+    good, bad = files_of(database, batch_id)
+    assert (good, [one["custom_id"] for one in bad]) == ([], NAMES)
+    with database.transaction() as session:
+        files.delete(session, project_id, file_id)
+
+
+def test_a_batch_whose_input_is_lost_has_the_answered_lines(
     database: Database, project_id: str, file_id: str, batch_id: str
 ) -> None:
     claim = take(database, batch_id)
@@ -248,7 +266,7 @@ def test_without_its_input_a_batch_has_the_answered_lines(
     with database.transaction() as session:
         service.cancel(session, project_id, batch_id)
         jobs.cancelled(session, claim)
-        files.delete(session, project_id, file_id)
+        files.drop_bytes(session, file_id)
     finish_batches()
     good, bad = files_of(database, batch_id)
     assert ([one["custom_id"] for one in good], bad) == (["客"], [])
@@ -347,3 +365,27 @@ def test_the_files_of_many_rows_are_made_in_little_memory(
     [made] = outputs(database)
     assert made.bytes > 12_000_000
     assert peak < 4_000_000, f"{peak:,} bytes"
+
+
+def test_the_files_of_large_rows_are_made_in_the_memory_of_a_few(
+    database: Database, project_id: str, tmp_path: Path
+) -> None:
+    count, size = 30, 2_000_000
+    file_id = upload(database, project_id, tmp_path, (f"request-{n}" for n in range(count)))
+    batch_id = make_batch(database, project_id, file_id)
+    claim = take(database, batch_id)
+    for row in range(count):
+        body = {"usage": {"prompt_tokens": 1, "completion_tokens": 1}, "text": "x" * size}
+        rows = {row: output.answered(f"request-{row}", body)}
+        with database.transaction() as session:
+            records.write_report(session, claim, records.Report(rows=rows), log_seq=0)
+    succeed(database, claim)
+    tracemalloc.start()
+    try:
+        finish(batch_id)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    [made] = outputs(database)
+    assert made.bytes > count * size
+    assert peak < 12 * size, f"{peak:,} bytes"

@@ -89,6 +89,17 @@ def test_what_is_wrong_with_a_line_has_a_code_and_a_place(
     assert one.error.message
 
 
+def test_a_field_that_a_body_does_not_have_may_be_meant_for_another(tmp_path: Path) -> None:
+    bodies = BODY | {"max_token": 5}, BODY | {"top_k": 5}, ASKED | {"database_id": "shop"}
+    found = read(tmp_path, *(line(body=body) for body in bodies[:2]))
+    found += read(tmp_path, line(url=SQL, body=bodies[2]), endpoint=SQL)
+    assert [one.error.message for one in found] == [
+        "body.max_token: no such field; perhaps max_tokens is meant",
+        "body.top_k: no such field; perhaps top_p is meant",
+        "body.database_id: no such field; perhaps database is meant",
+    ]
+
+
 def test_a_bad_line_keeps_its_name_if_it_has_one(tmp_path: Path) -> None:
     [one, other] = read(tmp_path, line("a", url=SQL), "broken")
     assert (one.custom_id, other.custom_id) == ("a", None)

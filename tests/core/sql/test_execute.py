@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+import core.sql.runner
 from core.errors import InvalidInput
 from core.sql.execute import Limits, SqlRunner
 
@@ -147,6 +148,18 @@ def test_a_remembered_statement_runs_once(shop):
     with SqlRunner(shop) as runner:
         first = runner.remembered("SELECT count(*) FROM customers")
         assert runner.remembered("SELECT count(*) FROM customers") is first
+
+
+def test_what_is_remembered_is_bounded_in_bytes_and_not_in_rows_alone(shop, monkeypatch):
+    monkeypatch.setattr(core.sql.runner, "_KEPT_BYTES", 5_000_000)
+    thousand = "x" * 1000
+    large = [f"SELECT {n}, replace('{thousand}', 'x', '{thousand}')" for n in range(10)]
+    with SqlRunner(shop) as runner:
+        outcomes = [runner.remembered(sql) for sql in large]
+        assert [len(one.rows[0][1]) for one in outcomes] == [1_000_000] * 10
+        kept = [runner.remembered(sql) is one for sql, one in zip(large, outcomes, strict=True)]
+        assert kept == [True] * 4 + [False] * 6
+        assert runner.remembered("SELECT 1") is runner.remembered("SELECT 1"), "small ones still"
 
 
 def test_closing_leaves_neither_process_nor_copy(shop, tmp_path):

@@ -7,6 +7,8 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,29 @@ def test_an_endpoint_that_takes_its_time_costs_a_bounded_one(behave, hasty: None
         with pytest.raises(Unsent):
             post(hook.url)
         assert time.monotonic() - begun < 2
+
+
+def test_an_address_that_never_answers_leaves_the_others_their_time(
+    monkeypatch: pytest.MonkeyPatch, hasty: None
+) -> None:
+    with receiver() as hook, unanswering("127.0.0.2", hook.port):
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, hook.port))
+            for address in ("127.0.0.2", "127.0.0.1")
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        assert post(f"http://hook.example:{hook.port}/") == 200
+
+
+@contextmanager
+def unanswering(host: str, port: int) -> Iterator[None]:
+    """A listener whose queue is full: the kernel drops whoever else wants to connect."""
+    with socket.create_server((host, port), backlog=0), socket.socket() as first:
+        first.connect((host, port))
+        with socket.socket() as late, pytest.raises(TimeoutError):
+            late.settimeout(0.1)
+            late.connect((host, port))
+        yield
 
 
 def test_an_endless_answer_is_read_for_a_bounded_time(hasty: None) -> None:

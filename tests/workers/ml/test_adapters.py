@@ -175,6 +175,9 @@ class Full(Stack):
             raise torch.OutOfMemoryError("CUDA out of memory")
         super().append(weights)
 
+    def trim(self):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
 
 def test_an_adapter_that_memory_does_not_suffice_for_leaves_nothing_behind(tiny, folders, alone):
     """Neither in the layers that had room nor for the next one, and rows in flight go on."""
@@ -194,6 +197,19 @@ def test_an_adapter_that_memory_does_not_suffice_for_leaves_nothing_behind(tiny,
         engine.submit(request)
     done += engine.run()
     assert {c.id: c.token_ids for c in done} == alone["staff"] | alone["stock"] | alone[None]
+
+
+def test_an_adapter_goes_also_where_memory_runs_out_while_it_does(tiny, folders, alone):
+    """From all layers, and those that stay are asked as before."""
+    engine = with_adapters(tiny, {"sales": folders["sales"], "staff": folders["staff"]})
+    first, *_ = engine.adapters.stacks.values()
+    first.__class__ = Full
+    with pytest.raises(JobFailure) as failure:
+        engine.unload_adapter("sales")
+    assert failure.value.klass == "oom_gpu"
+    first.__class__ = Stack
+    assert engine.adapters.names == [None, "staff"]
+    assert ask(engine, tiny, ["staff", None]) == alone["staff"] | alone[None]
 
 
 def test_adapters_go_on_an_8bit_base_as_alone(tiny_dir, tiny, folders):

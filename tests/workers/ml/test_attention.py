@@ -132,7 +132,12 @@ def test_padding_is_finite_and_takes_no_gradient_to_an_example(group):
     inputs = [t.requires_grad_() for t in states_of(group)]
     out = by_products(*inputs, group.layout, SCALING)
     assert out.isfinite().all()
-    assert out[:, :, group.layout.trees[-1].end :].abs().sum() == 0
+    end = group.layout.trees[-1].end
+    assert out[:, :, end:].abs().sum() == 0
+    padding = torch.zeros_like(out)
+    padding[:, :, end:] = 1.0
+    out.backward(padding)
+    assert all(states.grad[:, :, :end].abs().sum() == 0 for states in inputs)
 
 
 def test_a_window_shorter_than_the_examples_is_refused():

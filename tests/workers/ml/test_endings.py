@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from tests.tiny_model import build_tiny_model
 from tests.workers.ml.test_spelling import piece_tokenizer
@@ -64,6 +65,14 @@ def test_a_stop_string_ends_the_answer_though_no_token_is_its_last_character(tin
     done, said = answered(tiny, stop, drafts=drafts)
     assert (done.text, done.finish_reason) == (ANSWER[: ANSWER.index(stop)], "stop")
     assert said == done.text
+
+
+@pytest.mark.parametrize("named", [0, [0, 300]], ids=["one", "several"])
+def test_an_end_that_the_model_names_ends_the_answer_and_an_ordinary_word_does_not(tiny, named):
+    """A config without one says 2, whatever that is."""
+    ends = Endings(tiny.tokenizer, GenerationConfig(eos_token_id=named)).tokens
+    assert ends == Endings(tiny.tokenizer).tokens | {0}
+    assert not tiny.tokenizer.added_tokens_decoder.get(300)
 
 
 def test_a_stop_string_that_ends_in_a_blank_ends_the_answer_of_pieces():

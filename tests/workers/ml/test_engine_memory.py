@@ -1,6 +1,7 @@
 """An engine whose memory runs out goes on with half as many rows, and loses none."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from core.errors import JobFailure
 from tests.tiny_model import build_tiny_model
 from workers.context import LocalContext
 from workers.ml.cache import RowCache
-from workers.ml.engine import Engine
+from workers.ml.engine import SPARING_SECONDS, Engine
 from workers.ml.generation import Request
 from workers.ml.loading import load_base
 from workers.ml.sampling import Sampling
@@ -109,6 +110,21 @@ def test_memory_that_runs_out_while_places_grow_leaves_no_half_grown_ones(tiny, 
     [one] = engine.unfinished()
     engine.cancel(one.id)
     assert {c.id: c.token_ids for c in engine.run()} == expected
+
+
+def test_an_engine_that_has_been_idle_long_after_takes_as_many_as_before(tiny, monkeypatch):
+    """What filled the memory may have been another process."""
+    engine = Full(tiny)
+    list(engine.generate(requests(tiny)))
+    engine.room = 9
+    steps = engine.counts.steps
+    list(engine.generate(requests(tiny)))
+    sparing = engine.counts.steps - steps
+    later = time.monotonic() + SPARING_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    steps = engine.counts.steps
+    list(engine.generate(requests(tiny)))
+    assert engine.counts.steps - steps < sparing / 2
 
 
 def test_another_error_is_not_taken_for_full_memory(tiny, monkeypatch):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from core.errors import JobFailure
 from core.training.hyperparameters import LoraSettings
 from core.training.prompts import PromptTemplate
 from tests.tiny_model import build_tiny_model
@@ -263,6 +264,42 @@ def test_gradients_on_a_quantised_base_are_those_of_plain_peft(directory, exampl
     for group in groups_of(examples, micro_batch=3):
         module(group)[0].backward()
     expect_equal(gradients(packed), gradients(book))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "apart"),
+    [
+        ("llama", {}, True),
+        ("gemma3_text", {"head_dim": 16, "sliding_window": 64}, True),
+        ("lfm2", {"layer_types": ["conv", "full_attention"]}, False),
+        ("mamba", {}, False),
+    ],
+)
+def test_a_model_whose_layers_read_a_row_as_one_text_is_refused(kind, settings, apart):
+    module = TrainingModule(random_model(kind, **settings))
+    if apart:
+        return module.require_apart("cpu")
+    with pytest.raises(JobFailure, match=f"'{kind}' examples of one row are not apart") as refused:
+        module.require_apart("cpu")
+    assert refused.value.klass == "config"
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"), [("gpt_oss", "s_aux"), ("gemma2", "softcap")], ids=["sinks", "capped scores"]
+)
+def test_attention_that_can_not_be_packed_is_refused_and_named(kind, what):
+    module = TrainingModule(random_model(kind, head_dim=16))
+    with pytest.raises(JobFailure, match=f"the model's attention uses {what}"):
+        module.require_apart("cpu")
+
+
+def random_model(kind, **settings):
+    """Of that architecture, in small, with weights that are large enough to be seen."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 400}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2}
+    config = AutoConfig.for_model(kind, **sizes, **heads, **settings)
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config)
 
 
 def test_dropout_keeps_peft_s_layers(base):

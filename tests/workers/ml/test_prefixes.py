@@ -116,6 +116,17 @@ def test_rows_hold_the_keys_of_their_prefix_and_no_copies(tiny):
     assert engine.places.cache.length == longest + Sampling().max_new_tokens
 
 
+def test_none_leaves_for_a_prefix_that_those_in_use_leave_no_room_for():
+    kept = Prefixes(bytes_per_position=1, limit=10)
+    used, idle = Prefix((1,) * 6), Prefix((2,) * 3)
+    kept.keep(used)
+    kept.keep(idle)
+    assert not kept.make_room(Prefix((3,) * 5), in_use=[used])
+    assert kept.get(idle) is idle
+    assert kept.make_room(Prefix((3,) * 4), in_use=[used])
+    assert kept.get(idle) is None and kept.get(used) is used
+
+
 def test_prefixes_of_adapters_are_their_own():
     kept = Prefixes(bytes_per_position=1, limit=100)
     kept.keep(Prefix((1, 2), "sales"))

@@ -113,10 +113,13 @@ def test_a_slot_that_is_given_up_is_taken_by_the_last_one(slot):
     stack.remove(slot)
     slots[slot] = slots[-1]
     check(stack, slots[:2], [0, 1])
+    stack.trim()
+    check(stack, slots[:2], [0, 1])
 
 
 def test_a_stack_that_no_adapter_adapts_has_no_depth():
     stack, _ = made(ranks=[(0, 0, 0), (2, 0, 0)])
     assert stack.depth == 2
     stack.remove(1)
+    stack.trim()
     assert stack.depth == 0

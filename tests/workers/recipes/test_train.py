@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.errors import JobFailure
 from core.training.prompts import PromptTemplate
@@ -179,6 +179,20 @@ def test_a_row_that_is_too_long_is_named_or_cut(inputs, tmp_path):
     assert refused.value.klass == "data" and "line 1" in refused.value.message
     cut = {**FAST, "prompt": "schema", "epochs": 1, "max_length": 42, "long_rows": "truncate"}
     assert train.run(context(inputs, tmp_path / "b", cut))["steps"] == 3
+
+
+def test_a_row_longer_than_the_model_looks_back_is_named_before_the_first_step(inputs, tmp_path):
+    config = AutoConfig.for_model(
+        "mistral",
+        **{"vocab_size": 400, "hidden_size": 64, "intermediate_size": 96, "sliding_window": 40},
+        **{"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+    )
+    folder = shutil.copytree(inputs["model"], tmp_path / "model")
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    ctx = context(inputs | {"model": folder}, tmp_path / "job", {**FAST, "prompt": "schema"})
+    with pytest.raises(JobFailure, match="the 40 tokens that the base model takes: line 1") as no:
+        train.run(ctx)
+    assert no.value.klass == "data" and not ctx.of_kind("metric")
 
 
 @pytest.mark.parametrize(
