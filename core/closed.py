@@ -14,20 +14,20 @@ class Closed(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _known(cls, given: Any) -> Any:
-        """Pydantic refuses it by itself, but knows no other name for it. One is enough to name: a
-        comparison with all fields takes its time, and a body may have many."""
-        for name in given if isinstance(given, dict) else ():
-            if name not in cls.model_fields:
-                error = InitErrorDetails(type=_unknown(name, cls), loc=(name,), input=given[name])
-                raise ValidationError.from_exception_data(cls.__name__, [error])
+    def _spelt(cls, given: Any) -> Any:
+        """Pydantic refuses what it does not know, after all else; but of a misspelt field it says
+        the right one is missing. Only the first is looked at: a comparison with all fields takes
+        its time, and a body may have many."""
+        names = given if isinstance(given, dict) else ()
+        name = next((name for name in names if name not in cls.model_fields), None)
+        near = get_close_matches(name[:100], cls.model_fields, n=1) if name else []
+        if near:
+            error = InitErrorDetails(type=_misspelt(near[0]), loc=(name,), input=given[name])
+            raise ValidationError.from_exception_data(cls.__name__, [error])
         return given
 
 
-def _unknown(name: str, model: type[BaseModel]) -> PydanticCustomError:
+def _misspelt(near: str) -> PydanticCustomError:
     """Under pydantic's own code."""
-    near = get_close_matches(name[:100], model.model_fields, n=1)
-    if not near:
-        return PydanticCustomError("extra_forbidden", "no such field")
-    meant = {"near": near[0]}
-    return PydanticCustomError("extra_forbidden", "no such field; perhaps {near} is meant", meant)
+    words = "no such field; perhaps {near} is meant"
+    return PydanticCustomError("extra_forbidden", words, {"near": near})

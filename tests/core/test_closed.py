@@ -22,8 +22,9 @@ class Asked(Closed):
     ("given", "place", "message"),
     [
         ({"database_id": 1}, ("database_id",), "no such field; perhaps database is meant"),
-        ({"model": "m", "x" * 9: 1}, ("x" * 9,), "no such field"),
-        ({"{near}": 1}, ("{near}",), "no such field"),
+        ({"modle": "m"}, ("modle",), "no such field; perhaps model is meant"),
+        ({"model": "m", "x" * 9: 1}, ("x" * 9,), "Extra inputs are not permitted"),
+        ({"model": "m", "{near}": 1}, ("{near}",), "Extra inputs are not permitted"),
         (
             {"model": "m", "inner": [{}, {"alfa": 1}]},
             ("inner", 1, "alfa"),

@@ -1,6 +1,7 @@
 """Files over HTTP: what is taken, how it is shown, when it goes."""
 
 import hashlib
+import time
 from pathlib import Path
 
 import pytest
@@ -185,12 +186,21 @@ def test_a_job_on_a_deleted_file_is_refused(client: TestClient) -> None:
     assert "deleted" in answer.json()["error"]["message"]
 
 
-def test_what_came_with_a_dataset_goes_when_that_one_is_invalid(
+def test_what_came_with_a_dataset_stays_after_a_cancel_until_it_expires_or_is_deleted(
     client: TestClient, data_dir: Path
 ) -> None:
     form = {"files": {"file": ("a.jsonl", LINE)}, "data": {"name": "pairs"}}
     dataset = client.post("/v1/datasets", **form).json()
-    assert client.get(f"/v1/files/{dataset['file']}").json()["purpose"] == "dataset"
+    url = f"/v1/files/{dataset['file']}"
+    assert (client.get(url).json()["purpose"], client.get(url).json()["expires_at"]) == (
+        "dataset",
+        None,
+    )
     client.post(f"/v1/jobs/{dataset['job']}/cancel")
-    assert client.get(f"/v1/files/{dataset['file']}").status_code == 404
+    assert client.get(url).json()["expires_at"] > time.time()
+    assert client.post(f"/v1/jobs/{dataset['job']}/retry").status_code == 202
+    again = client.get("/v1/jobs").json()["data"][0]
+    client.post(f"/v1/jobs/{again['id']}/cancel")
+    assert client.delete(url).json()["deleted"] is True
+    assert client.get(url).status_code == 404
     assert stored(data_dir) == []

@@ -74,7 +74,10 @@ def test_what_cannot_run_is_refused_with_the_reason(
             {"params": {"model": "m", "dataset": "d"}, "prio": 1},
             "train.prio: no such field; perhaps priority is meant",
         ),
-        ({"params": {"model": "m", "dataset": "d"}, "colour": 1}, "train.colour: no such field"),
+        (
+            {"params": {"model": "m", "dataset": "d"}, "colour": 1},
+            "train.colour: Extra inputs are not permitted",
+        ),
     ],
 )
 def test_a_field_that_is_not_known_may_be_meant_for_another(
