@@ -4,6 +4,8 @@ An ordinary `nn.Module`, so gradient checkpointing, accumulation and data parall
 any module. It never uses `past_key_values`: a layer under gradient checkpointing drops them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from workers.ml.lower import LowerStates
 from workers.ml.packing import Example, Group, pack
 
 # Of the trial of `require_apart`: tokens of an example, few enough that none is padded, and how
-# much of the largest state may be rounding (of 8-bit products on a GPU above all).
+# much of the largest state may be rounding.
 LENGTH, TOLERANCE = 16, 0.01
 
 
@@ -56,7 +58,8 @@ class TrainingModule(nn.Module):
         state that goes on) read a row as one text, and it would learn from its neighbours."""
         training = self.model.training
         self.model.eval()
-        one, other = (self._second_of_two(first, device) for first in (0, LENGTH))
+        with _rows_by_themselves(self.model):
+            one, other = (self._second_of_two(first, device) for first in (0, LENGTH))
         self.model.train(training)
         if (one - other).abs().max() > TOLERANCE * one.abs().max():
             kind = self._causal_model().config.model_type
@@ -92,3 +95,19 @@ class TrainingModule(nn.Module):
 
     def _causal_model(self) -> nn.Module:
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+
+@contextmanager
+def _rows_by_themselves(model: nn.Module) -> Iterator[None]:
+    """bitsandbytes keeps those columns of an 8-bit product in 16 bit that are large in any of a
+    batch's rows, so that each row is rounded by what the others hold; here it keeps none."""
+    states = [one.state for one in model.modules() if hasattr(one, "state")]
+    states = [state for state in states if hasattr(state, "threshold")]
+    thresholds = [state.threshold for state in states]
+    for state in states:
+        state.threshold = 0.0
+    try:
+        yield
+    finally:
+        for state, threshold in zip(states, thresholds, strict=True):
+            state.threshold = threshold

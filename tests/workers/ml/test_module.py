@@ -13,7 +13,7 @@ from tests.tiny_model import build_tiny_model
 from workers.ml import lora
 from workers.ml.loading import load_base
 from workers.ml.lower import LowerStates, first_adapted_layer, kept_bytes
-from workers.ml.module import TrainingModule
+from workers.ml.module import LENGTH, TrainingModule
 from workers.ml.packing import Example, groups_of
 
 SCHEMA = "customers(id, name)\norders(id, total)"
@@ -282,6 +282,18 @@ def test_a_model_whose_layers_read_a_row_as_one_text_is_refused(kind, settings, 
     with pytest.raises(JobFailure, match=f"'{kind}' examples of one row are not apart") as refused:
         module.require_apart("cpu")
     assert refused.value.klass == "config"
+
+
+def test_8_bit_layers_that_round_a_row_by_its_neighbours_are_no_reason_to_refuse(directory):
+    """As those below the first adapted layer do on a CPU, where a column is large."""
+    loaded = load_base(directory, quantization="8bit", precision="fp32")
+    loaded.model.get_input_embeddings().weight.data[:LENGTH, 3] = 1000.0
+    module = TrainingModule(adapted(loaded, LoraSettings(layers=1))).eval()
+    states = [module._second_of_two(first, "cpu") for first in (0, LENGTH)]
+    assert (states[0] - states[1]).abs().max() > 0
+    module.require_apart("cpu")
+    states = [module._second_of_two(first, "cpu") for first in (0, LENGTH)]
+    assert (states[0] - states[1]).abs().max() > 0, "as it was"
 
 
 @pytest.mark.parametrize(
