@@ -40,8 +40,10 @@ class Batch:
             yield request
 
     def take(self, completion: Completion) -> None:
-        """One of a line's answers; with the last one the line has its row."""
+        """One of a line's answers; with the last one, or an error, the line has its row."""
         request, asked, answers = self._asked[completion.id]
+        if completion.error is not None:
+            answers.clear()
         answers.append(completion)
         if completion.error is None and len(answers) < request.sampling.n:
             return

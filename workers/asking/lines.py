@@ -24,6 +24,7 @@ from core.chat.logprobs import ChoiceLogprobs, logprobs_of
 from core.chat.request import ChatRequest
 from core.chat.sql import SqlRequest
 from core.chat.sql_answer import sql_answer
+from core.chat.unanswered import code_and_field
 from core.errors import InvalidInput
 from core.sql.runner import Runner
 from core.training.prompts import PromptTemplate
@@ -61,9 +62,9 @@ class Lines(ABC):
 
     def row(self, asked: Line, completions: list[Completion]) -> Row:
         first = completions[0]
-        if first.error is not None:
-            code = "context_length_exceeded"
-            return output.refused(asked.custom_id, first.error, code=code, param=self.asks_by)
+        if (problem := first.error) is not None:
+            code, field = code_and_field(problem.klass, self.asks_by)
+            return output.refused(asked.custom_id, problem.message, code=code, param=field)
         used = usage(first.prompt_tokens, sum(one.completion_tokens for one in completions))
         return output.answered(asked.custom_id, self.body(asked, completions, used))
 

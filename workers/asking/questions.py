@@ -83,7 +83,8 @@ def answered(asked: Row, completion: Completion, runner: Runner | None) -> Row:
         "finish_reason": completion.finish_reason,
     }
     if completion.error is not None:
-        return row | {"error": {"class": "prompt_too_long", "message": completion.error}}
+        problem = {"class": completion.error.klass, "message": completion.error.message}
+        return row | {"error": problem}
     sql = extract_sql(completion.text)
     if sql is None:
         message = "the answer holds no SQL"

@@ -120,6 +120,14 @@ class RowCache(Cache):
         return sum(b[0, :length].nbytes for b in (*self.keys, *self.values)) * len(sources)
 
     @torch.inference_mode()
+    def wipe(self, places: Sequence[int]) -> None:
+        """What these places hold is no numbers: hidden from a later row there, it would still make
+        NaN of that row's own."""
+        for place in places:
+            for block in (*self.keys, *self.values):
+                block[place] = 0
+
+    @torch.inference_mode()
     def grow(self, *, rows: int, length: int, used: int, filled: int) -> int:
         """More or longer places; the first `used` rows keep their first `filled` positions. Layer
         by layer, so that hardly more than the larger block is held at any time. Returns how many

@@ -43,17 +43,19 @@ def _looked_up(row: Row, count: int) -> list[int]:
 
 
 def choose(rows: Sequence[Row], logits: Tensor) -> list[list[int]]:
-    """The next tokens of each row out of logits [n, vocabulary], and then of each of its forks.
-    What a row has cached of a draft that does not hold is given up."""
-    best = greedy(logits)
+    """The next tokens of each row out of logits [n, vocabulary], and then of each of its forks:
+    none where logits are no numbers. What a row has cached of a draft that does not hold is given
+    up."""
+    best, sound = greedy(logits)
     chosen: list[list[int]] = []
     forked: list[list[int]] = []
     at = 0
     for row in rows:
         said = best[at : at + 1 + len(row.draft)]
         own = logits[at : at + len(said)]
-        chosen.append(_next(row, own, said))
-        forked += [_next(one, own, said) for one in row.forks]
+        speaks = all(sound[at : at + len(said)])
+        chosen.append(_next(row, own, said) if speaks else [])
+        forked += [_next(one, own, said) if speaks else [] for one in row.forks]
         at += len(said)
     return chosen + forked
 

@@ -21,7 +21,16 @@ from workers.ml.cache import Prefix, bytes_per_position
 from workers.ml.choosing import choose, draft
 from workers.ml.decoding import NAME
 from workers.ml.endings import Endings
-from workers.ml.generation import Completion, Counts, Request, Unfinished, refusal
+from workers.ml.generation import (
+    NOT_FINITE,
+    Completion,
+    Counts,
+    Problem,
+    Request,
+    Unfinished,
+    problem_of,
+    refusal,
+)
 from workers.ml.inference import Inference
 from workers.ml.loading import LoadedModel
 from workers.ml.outofmemory import memory_failure, telling_memory
@@ -220,19 +229,15 @@ class Engine:
             return kept
         return Prefix(tuple(common), adapter)
 
-    def _problem(self, request: Request) -> str | None:
+    def _problem(self, request: Request) -> Problem | None:
         """Why a request can't be served; None if it can."""
-        count, context = len(request.prompt_ids), self.loaded.context_length
-        if not count:
-            return "the prompt is empty"
-        if count >= context:
-            return f"the prompt has {count} tokens; the model takes fewer than {context}"
-        if request.adapter not in self.adapters:
-            return f"no adapter {request.adapter!r} is loaded"
-        return None
+        return problem_of(
+            request, context_length=self.loaded.context_length, adapters=self.adapters
+        )
 
     def _next_tokens(self) -> list[list[int]]:
-        """One or more for each row; none where memory ran out, and all rows wait again."""
+        """One or more for each row, none for one whose logits are no numbers; nothing at all where
+        memory ran out, and all rows wait again."""
         try:
             self._admit()
             if not self._rows:
@@ -356,9 +361,12 @@ class Engine:
         return output.logits[0]
 
     def _settle(self, chosen: list[list[int]]) -> list[Completion]:
-        """Gives each row its tokens; those that end leave."""
+        """Gives each row its tokens; those that end leave, and those that have none."""
         ended: dict[int, Completion] = {}
+        broken: dict[Hashable, Completion] = {}
         for index, (row, tokens) in enumerate(zip(self._rows, chosen, strict=True)):
+            if not tokens:
+                broken[row.request.id] = refusal(row.request, NOT_FINITE)
             for token in tokens:
                 row.tokens.append(token)
                 if (completion := self.endings.of(row)) is not None:
@@ -366,5 +374,8 @@ class Engine:
                     if row.request.heard is not None:
                         row.request.heard.add(row.tokens, row.request.prompt_ids)
                     break
+        self.places.cache.wipe([place for place, tokens in enumerate(chosen) if not tokens])
         self.counts.copied_bytes += compact(self._rows, set(ended), self.places.cache)
-        return list(ended.values())
+        for request_id in broken:
+            self.cancel(request_id)  # its other answers too
+        return [*ended.values(), *broken.values()]

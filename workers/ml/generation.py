@@ -4,10 +4,10 @@
 words.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from workers.ml.drafts import Heard
 from workers.ml.sampling import Sampling
@@ -28,13 +28,28 @@ class Request:
     heard: Heard | None = None
 
 
+class Problem(NamedTuple):
+    """Why this request alone has no answer: its prompt is of no use (`prompt_too_long`: mostly for
+    that), or the model computed NaN or infinity behind it (`not_finite`)."""
+
+    klass: Literal["prompt_too_long", "not_finite"]
+    message: str
+
+
+NOT_FINITE = Problem(
+    "not_finite",
+    "the model computed no numbers (NaN or infinity) in answering this; in precision fp16, which "
+    "ends at 65,504, bf16 or fp32 may do, else its weights or the adapter's are broken",
+)
+
+
 @dataclass(frozen=True)
 class Completion:
     """`text` without end tokens and stop strings. `latency_seconds`: from entering to the end.
     `index`: which of the request's `n` answers it is. `scores`: of `token_ids`, if they are wanted.
 
-    finish_reason: `stop` (end token, stop string or end of the statement), `length`, or `error`,
-    and then `error` says what was wrong with this prompt alone.
+    finish_reason: `stop` (end token, stop string or end of the statement), `length`, or `error`;
+    one with an `error` is the request's last.
     """
 
     id: Hashable
@@ -44,7 +59,7 @@ class Completion:
     completion_tokens: int
     latency_seconds: float
     finish_reason: str
-    error: str | None = None
+    error: Problem | None = None
     index: int = 0
     scores: Sequence[Score] = ()
 
@@ -94,6 +109,22 @@ class GenerationEngine(Protocol):
         """Lets go of an adapter. JobFailure (config) while a request needs it."""
 
 
-def refusal(request: Request, problem: str) -> Completion:
-    """The completion of a request that can't be served; the others are not concerned."""
+def problem_of(
+    request: Request, *, context_length: int, adapters: Container[str | None]
+) -> Problem | None:
+    """Why it can't be asked; None if it can. `adapters`: the names of those that are loaded."""
+    count = len(request.prompt_ids)
+    if not count:
+        message = "the prompt is empty"
+    elif count >= context_length:
+        message = f"the prompt has {count} tokens; the model takes fewer than {context_length}"
+    elif request.adapter is not None and request.adapter not in adapters:
+        message = f"no adapter {request.adapter!r} is loaded"
+    else:
+        return None
+    return Problem("prompt_too_long", message)
+
+
+def refusal(request: Request, problem: Problem) -> Completion:
+    """The completion of a request that can't be answered; the others are not concerned."""
     return Completion(request.id, [], "", len(request.prompt_ids), 0, 0.0, "error", problem)

@@ -114,7 +114,7 @@ def load_adapter(loaded: LoadedModel, adapter_dir: Path) -> LoadedModel:
     """`loaded` with the adapter live on top of it, for inference, its weights in the model's dtype.
 
     Whatever base model the adapter's files name is ignored: it goes onto `loaded`. Raises
-    JobFailure (config) where its shapes don't fit.
+    JobFailure (config) where its shapes don't fit, or its weights are no numbers in that dtype.
     """
     from peft import PeftModel
 
@@ -139,6 +139,12 @@ def load_adapter(loaded: LoadedModel, adapter_dir: Path) -> LoadedModel:
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.to(loaded.dtype)
+            if not parameter.isfinite().all():
+                raise JobFailure(
+                    "config",
+                    f"the adapter's {name} holds NaN or infinity in {loaded.precision}; train it "
+                    "anew, or compute in a precision that reaches further",
+                )
     return replace(loaded, model=model.eval(), weight_bytes=weight_bytes(model))
 
 

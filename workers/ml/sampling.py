@@ -38,19 +38,21 @@ def generator_of(sampling: Sampling, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def greedy(logits: Tensor) -> list[int]:
-    """The best token of each row of [n, vocabulary]; of equals the first, as transformers does."""
-    # Several times faster than `argmax` on a CPU.
-    return logits.max(-1).indices.tolist()
+def greedy(logits: Tensor) -> tuple[list[int], list[bool]]:
+    """The best token of each row of [n, vocabulary], of equals the first, as transformers does; and
+    whether the row's logits are numbers."""
+    # Several times faster than `argmax` on a CPU. It is NaN where any of the row is.
+    best = logits.max(-1)
+    return best.indices.tolist(), best.values.isfinite().tolist()
 
 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     """One token from [vocabulary] logits: temperature, then the smallest set holding `top_p`, which
-    holds the best token however small it is. Of logits that are no numbers, as `greedy` does: one
-    row's must not cost those beside it their answers."""
+    holds the best token however small it is. At a temperature beyond which they are no numbers, the
+    best."""
     chances, order = torch.softmax(logits.float() / sampling.temperature, -1).sort(descending=True)
-    if not torch.isfinite(chances[0]):
-        return greedy(logits[None])[0]
+    if not chances[0].isfinite():
+        return int(logits.argmax())
     beyond = chances.cumsum(0) - chances >= sampling.top_p
     beyond[0] = False
     chances = chances.masked_fill(beyond, 0.0).cpu()

@@ -17,7 +17,7 @@ from typing import Any
 
 from core.basemodels.safety import check_adapter_directory, check_model_directory
 from core.errors import InvalidInput, JobFailure
-from workers.ml.generation import Completion, Counts, Request, refusal
+from workers.ml.generation import Completion, Counts, Request, problem_of, refusal
 from workers.ml.sampling import Sampling
 from workers.ml.scores import Score, bounded
 from workers.ml.stopping import end_of_answer
@@ -78,11 +78,11 @@ class VllmEngine:
     ) -> Iterator[Completion]:
         """Completions as they finish. What is not finished is taken back if the caller stops."""
         asked: dict[str, Asked] = {}
-        engine = self._llm.llm_engine
+        engine, context = self._llm.llm_engine, self._llm.model_config.max_model_len
         began = time.monotonic()
         try:
             for number, request in enumerate(requests):
-                problem = self._problem(request)
+                problem = problem_of(request, context_length=context, adapters=self._adapters)
                 if problem is not None:
                     yield refusal(request, problem)
                     continue
@@ -102,16 +102,6 @@ class VllmEngine:
         finally:
             if asked:
                 engine.abort_request(list(asked))
-
-    def _problem(self, request: Request) -> str | None:
-        count, context = len(request.prompt_ids), self._llm.model_config.max_model_len
-        if not count:
-            return "the prompt is empty"
-        if count >= context:
-            return f"the prompt has {count} tokens; the model takes fewer than {context}"
-        if request.adapter is not None and request.adapter not in self._adapters:
-            return f"no adapter {request.adapter!r} is loaded"
-        return None
 
     def _ended(self, output, asked: dict[str, "Asked"], seconds: float) -> list[Completion]:
         """The answers that are over, each as soon as it is; vLLM may bring them one by one."""

@@ -19,7 +19,7 @@ from workers.ml.answering import (
     load_model,
 )
 from workers.ml.examples import read_dataset
-from workers.ml.generation import Completion, Request
+from workers.ml.generation import Completion, Problem, Request
 from workers.ml.sampling import Sampling
 
 Row = dict[str, Any]
@@ -113,7 +113,7 @@ def verdict(
         "finish_reason": completion.finish_reason,
     }
     if completion.error is not None:
-        row |= _unasked(completion.error, is_sql=kind == "sql", executed=runner is not None)
+        row |= _unanswered(completion.error, is_sql=kind == "sql", executed=runner is not None)
     elif kind != "sql":
         row |= _by_text(example["answer"], completion.text)
     elif runner is None:
@@ -183,8 +183,8 @@ def _by_text(gold: str, answer: str) -> Row:
     }
 
 
-def _unasked(error: str, *, is_sql: bool, executed: bool) -> Row:
-    """The prompt could not be asked at all: wrong, and of a class of its own."""
+def _unanswered(error: Problem, *, is_sql: bool, executed: bool) -> Row:
+    """There is no answer at all: wrong, and of a class of its own."""
     return {
         "prediction": None,
         "correct": False,
@@ -192,6 +192,6 @@ def _unasked(error: str, *, is_sql: bool, executed: bool) -> Row:
         "is_query": False if is_sql else None,
         "executes": False if executed else None,
         "hardness": None,
-        "error_class": "prompt_too_long",
-        "message": error,
+        "error_class": error.klass,
+        "message": error.message,
     }

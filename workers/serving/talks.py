@@ -6,6 +6,7 @@ Knows no engine and no Redis.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from core.chat.unanswered import code_and_field
 from core.serving.wire import End, Event, Failed, Request, Text, Usage
 from workers.ml.account import Account
 from workers.ml.generation import Completion, Unfinished
@@ -96,11 +97,11 @@ class Talks:
 
     def _end(self, completion: Completion) -> list[Event]:
         talk = self._talks[completion.id]
-        if completion.error is not None:
+        if (problem := completion.error) is not None:
             talk.left = 0
             self.done.failed += 1
-            code = "context_length_exceeded"
-            return [Failed("request", code, completion.error, param=talk.asks_by)]
+            code, field = code_and_field(problem.klass, talk.asks_by)
+            return [Failed("request", code, problem.message, param=field)]
         rest, tokens = talk.voices[completion.index].end(completion.text), None
         if (account := talk.accounts[completion.index]) is not None:
             tokens = account.end(completion.token_ids, completion.scores, len(completion.text))

@@ -15,7 +15,7 @@ from workers.asking.lines import ChatLines
 from workers.asking.questions import Questions
 from workers.asking.spool import Spool
 from workers.context import LocalContext
-from workers.ml.generation import Completion, Request
+from workers.ml.generation import NOT_FINITE, Completion, Request, refusal
 from workers.ml.sampling import Sampling
 
 LINES = 1500
@@ -76,6 +76,20 @@ def test_many_questions_take_little_memory(tmp_path: Path, tokenizer) -> None:
     with (tmp_path / "results.jsonl").open(encoding="utf-8") as results:
         assert [json.loads(row)["id"] for row in results] == [f"问-{n}" for n in range(LINES)]
     assert form.summary()["rows"] == LINES
+
+
+def test_a_line_of_several_answers_fails_as_one_where_one_of_them_does(
+    tmp_path: Path, tokenizer
+) -> None:
+    path = tmp_path / "batch.jsonl"
+    path.write_text(json.dumps(line("a", body=BODY | {"n": 3})), encoding="utf-8")
+    ctx = LocalContext({}, {"questions": path}, tmp_path / "work")
+    batch = Batch(ctx, ChatLines(tokenizer, PromptTemplate("chat"), model="tiny"), 1, spool=None)
+    [request] = batch.requests()
+    batch.take(completion(request, "first"))
+    batch.take(refusal(request, NOT_FINITE))
+    error = ctx.rows[0]["response"]["body"]["error"]
+    assert (error["code"], error["param"]) == ("model_not_finite", "model")
 
 
 def test_a_line_has_its_row_when_all_of_its_answers_are_there(tmp_path: Path, tokenizer) -> None:

@@ -216,9 +216,9 @@ def test_completions_carry_their_figures(tiny, prompts):
 def test_a_prompt_that_is_too_long_or_empty_is_its_own_error(tiny, prompts):
     batch = [prompts[0], prompts[1][:1] * 5000, [], prompts[1]]
     done = {c.id: c for c in Engine(tiny).generate(requests(batch))}
-    assert "5000 tokens" in done[1].error
+    assert "5000 tokens" in done[1].error.message
     assert done[1].finish_reason == "error"
-    assert "empty" in done[2].error
+    assert "empty" in done[2].error.message
     assert done[0].error is None and done[3].error is None
 
 

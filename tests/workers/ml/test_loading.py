@@ -189,3 +189,16 @@ def test_weights_that_no_setting_accounts_for_are_refused(tiny_dir, adapter):
     save_file(weights, adapter / "adapter_model.safetensors")
     with pytest.raises(JobFailure, match="left over"):
         load_adapter(load_base(tiny_dir, precision="fp32"), adapter)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e39])
+def test_an_adapter_that_is_no_numbers_in_the_models_dtype_is_refused(tiny_dir, adapter, bad):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(adapter / "adapter_model.safetensors")
+    name, tensor = next(iter(weights.items()))
+    weights[name] = tensor.double()
+    weights[name][0, 0] = bad
+    save_file(weights, adapter / "adapter_model.safetensors")
+    with pytest.raises(JobFailure, match="lora_A.*holds NaN or infinity in fp32"):
+        load_adapter(load_base(tiny_dir, precision="fp32"), adapter)

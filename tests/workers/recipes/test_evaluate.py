@@ -9,7 +9,7 @@ from core.evaluations.summary import summarise
 from core.sql.execute import SqlRunner
 from tests.tiny_model import build_tiny_dataset, build_tiny_model
 from workers.context import LocalContext, Stopped
-from workers.ml.generation import Completion
+from workers.ml.generation import Completion, Problem
 from workers.recipes.evaluate import run, sample, verdict
 
 ROWS = [
@@ -212,7 +212,8 @@ def test_text_is_right_when_it_is_the_same():
 
 def test_a_prompt_that_was_too_long_is_wrong_by_its_own_class(shop):
     with SqlRunner(shop) as runner:
-        row = judged("", runner=runner, error="the prompt has 9999 tokens", finish_reason="error")
+        problem = Problem("prompt_too_long", "the prompt has 9999 tokens")
+        row = judged("", runner=runner, error=problem, finish_reason="error")
     assert row["error_class"] == "prompt_too_long"
     assert "9999" in row["message"]
     assert row["executes"] is False and row["correct"] is False

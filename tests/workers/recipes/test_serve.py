@@ -210,8 +210,14 @@ def test_more_adapters_at_once_than_there_is_room_for_are_answered_in_turn(folde
 def test_a_request_that_can_t_be_answered_is_its_own_error_and_the_server_goes_on(
     folder, model, stored
 ):
-    """No such adapter, a prompt that is too long, an adapter that is none."""
+    """No such adapter, a prompt that is too long, an adapter that is none or computes nothing."""
     (folder / "storage" / "projects" / "p" / "bad").mkdir()
+    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    adapted = get_peft_model(load_base(model, precision="fp32").model, config)
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            parameter.data.fill_(1e30)
+    adapted.save_pretrained(folder / "storage" / "projects" / "p" / "huge")
 
     async def refused(client, place, request):
         with pytest.raises(InvalidInput) as error:
@@ -224,14 +230,20 @@ def test_a_request_that_can_t_be_answered_is_its_own_error_and_the_server_goes_o
             await refused(client, Place(server_place, "projects/p/none"), chat("x")),
             await refused(client, server.place, chat("x" * 9000)),
             await refused(client, Place(server_place, "projects/p/bad"), chat("x")),
+            await refused(client, Place(server_place, "projects/p/huge"), chat("x", n=2)),
         ]
         return codes, await answer_of(client, server.place, chat("x"))
 
     with running(folder / "work", model) as server:
         codes, (texts, _) = ask(work)
-    assert codes == ["model_not_found", "context_length_exceeded", "model_config"]
+    assert codes == [
+        "model_not_found",
+        "context_length_exceeded",
+        "model_config",
+        "model_not_finite",
+    ]
     assert texts[0]
-    assert server.done["failed"] == 3
+    assert server.done["failed"] == 4
 
 
 def test_an_answer_that_memory_does_not_suffice_for_fails_alone(folder, model, monkeypatch):
