@@ -217,7 +217,7 @@ def test_a_prompt_that_was_too_long_is_wrong_by_its_own_class(shop):
     assert row["error_class"] == "prompt_too_long"
     assert "9999" in row["message"]
     assert row["executes"] is False and row["correct"] is False
-    unexecuted = judged("", error="the prompt has 9999 tokens", finish_reason="error")
+    unexecuted = judged("", error=problem, finish_reason="error")
     assert unexecuted["executes"] is None and unexecuted["is_query"] is False
 
 
