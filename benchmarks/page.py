@@ -100,9 +100,10 @@ def results(folder: Path = record.RESULTS) -> Found:
     found = {}
     wanted = [(bench, model) for bench in (*BENCHES, "estimates") for model in MODELS]
     for bench, subject in [*wanted, *(("api", database) for database in DATABASES)]:
-        path = folder / f"{bench}-{subject}.json"
-        if path.exists():
-            found[bench, subject] = json.loads(path.read_text(encoding="utf-8"))
+        # Of goal 10 also trainings with other numbers of epochs than the product chooses.
+        for path in sorted(folder.glob(f"{bench}-{subject}*.json")):
+            name = path.stem.removeprefix(f"{bench}-")
+            found[bench, name] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
@@ -196,10 +197,18 @@ def answers(model: str, figures: dict[str, Any]) -> str:
 def accuracies(found: Found) -> str:
     parts = []
     for model in MODELS:
-        figures = found.get(("accuracy", model))
-        aim = f" (aim: {figures['aim']:.0%})" if figures and figures["aim"] else ""
-        parts.append(f"{model}{aim}:\n\n{accuracy.table(figures) if figures else NOT_YET}")
+        told = [one for (bench, _), one in found.items() if bench == "accuracy"]
+        told = [one for one in told if one["model"] == model]
+        parts += [f"{model}{_how(one)}:\n\n{accuracy.table(one)}" for one in told]
+        if not told:
+            parts.append(f"{model}: {NOT_YET}")
     return "\n\n".join(parts)
+
+
+def _how(figures: dict[str, Any]) -> str:
+    epochs = f", all trained for {figures['epochs']:g} epochs" if figures["epochs"] else ""
+    aim = f" (aim: {figures['aim']:.0%})" if figures["aim"] else ""
+    return f"{epochs}{aim}"
 
 
 def runs(found: Found) -> str:

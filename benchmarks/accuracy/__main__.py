@@ -6,7 +6,8 @@
 Ours on an 8-bit base and on one that is not quantised, TRL at equal epochs, and the base asked with
 no and with three examples; `strict` is the split in which no query's template occurs in training. A
 finished cell is kept and told at once, so the same command goes on; `--minutes`: no cell begins
-later. Writes benchmarks/results/accuracy-NAME.json.
+later; `--epochs`: not as many as the product chooses. Writes benchmarks/results/accuracy-NAME.json,
+or accuracy-NAME-E-epochs.json.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks import record
 from benchmarks.accuracy.cells import SPLITS, Cell, cells
@@ -43,7 +45,11 @@ def main() -> None:
     home = (FOLDER / f"{options.model}-{options.epochs or 'auto'}").absolute()
     seeds = options.seeds or SEEDS.get(options.model, 3)
     wanted = list(cells(options.splits.split(","), seeds))
-    name = f"accuracy-{options.model}"
+    name = f"accuracy-{options.model}" + (f"-{options.epochs:g}-epochs" if options.epochs else "")
+
+    def told() -> dict[str, Any]:
+        return conclude(wanted, home, options.model, epochs=options.epochs)
+
     for cell in wanted:
         if (home / cell.name / "rows.json").exists():
             continue
@@ -51,8 +57,8 @@ def main() -> None:
             raise SystemExit("time is up; the same command goes on from here")
         print(cell.name, file=sys.stderr, flush=True)
         work(cell, home / cell.name, options)
-        record.write(name, conclude(wanted, home, options.model))
-    record.write(name, figures := conclude(wanted, home, options.model))
+        record.write(name, told())
+    record.write(name, figures := told())
     print(table(figures))
 
 

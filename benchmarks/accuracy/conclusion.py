@@ -21,9 +21,11 @@ PAIRS = (
 Runs = Mapping[int, dict[str, Any]]  # what a cell left, by its seed
 
 
-def conclude(wanted: Sequence[Cell], home: Path, model: str) -> dict[str, Any]:
+def conclude(
+    wanted: Sequence[Cell], home: Path, model: str, *, epochs: float | None = None
+) -> dict[str, Any]:
     """Accuracies by split and method, over the seeds that are done; differences over those that
-    both have."""
+    both have. `epochs`: where they are not those that the product chooses."""
     done: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     for cell in wanted:
         kept = home / cell.name / "rows.json"
@@ -34,6 +36,7 @@ def conclude(wanted: Sequence[Cell], home: Path, model: str) -> dict[str, Any]:
         "model": model,
         "goal": 10,
         "aim": AIMS.get(model),
+        "epochs": epochs,
         "accuracies": [_accuracy(key, [*runs.values()]) for key, runs in done.items()],
         "differences": [*_differences(done)],
     }
@@ -44,6 +47,7 @@ def _accuracy(key: tuple[str, str], runs: Sequence[dict[str, Any]]) -> dict[str,
     return {
         "split": key[0],
         "method": key[1],
+        "precision": runs[0]["figures"]["precision"],
         "seeds": [share(run)["value"] for run in flags],
         "questions": len(flags[0]),
         "invalid_sql": sum(run["figures"]["invalid_sql"] for run in runs) / len(runs),

@@ -9,6 +9,7 @@ from benchmarks.accuracy import cell
 from benchmarks.accuracy.cells import Cell, cells
 from benchmarks.accuracy.conclusion import conclude
 from benchmarks.accuracy.material import beginning, make_dataset, three_shot_schema
+from benchmarks.accuracy.table import table
 from tests.tiny_model import build_tiny_model
 from workers.ml.examples import read_dataset
 
@@ -108,7 +109,8 @@ def test_the_base_comes_first_and_each_seed_trains_every_method():
 def leave(home, cell: Cell, *right: bool) -> None:
     folder = home / cell.name
     folder.mkdir(parents=True)
-    rows = {"figures": {"invalid_sql": 0.5}, "rows": [{"correct": one} for one in right]}
+    figures = {"invalid_sql": 0.5, "precision": "bf16"}
+    rows = {"figures": figures, "rows": [{"correct": one} for one in right]}
     (folder / "rows.json").write_text(json.dumps(rows))
 
 
@@ -127,3 +129,6 @@ def test_what_is_done_is_told_and_compared_over_the_seeds_that_both_have(tmp_pat
         "trl-full": ([1], 0.5),
         "base-zero-shot": ([1, 2], 0.75),
     }
+    shown = table(told)
+    assert "| test | 2 | ours-8bit | bf16 | **75.0%** | 100.0%, 50.0% | 50.0% |" in shown
+    assert "| test | ours-8bit | base-zero-shot | 1, 2 | +75.0 |" in shown
