@@ -1,13 +1,16 @@
 """Keyset pages, newest first: the one way in which lists are read. Knows no table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select
 from sqlalchemy.orm import Session
 
 from core.errors import InvalidInput
+
+# What the rows of a page may be together, where they can be large.
+MOST_CHARACTERS = 8 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,10 @@ def read_page(
     page: PageQuery,
     *,
     cursor: Callable[[str], Any] = str,
+    size: ColumnElement[int] | None = None,
 ) -> Page:
-    """One page of `query` along the unique column `key` (ids sort by age)."""
+    """One page of `query` along the unique column `key` (ids sort by age). `size`: of a row, in
+    characters; such a page ends before MOST_CHARACTERS, but has a row."""
     if page.after is not None:
         try:
             after = cursor(page.after)
@@ -45,5 +50,20 @@ def read_page(
             ) from None
         query = query.where(key < after if page.order == "desc" else key > after)
     ordered = query.order_by(key.desc() if page.order == "desc" else key.asc())
-    rows = list(session.scalars(ordered.limit(page.limit + 1)).unique())
-    return Page(rows[: page.limit], len(rows) > page.limit)
+    if size is None:
+        rows = list(session.scalars(ordered.limit(page.limit + 1)).unique())
+        return Page(rows[: page.limit], len(rows) > page.limit)
+    found = session.execute(ordered.with_only_columns(key, size).limit(page.limit + 1)).all()
+    keys = [one for one, _ in found[: _fitting(more for _, more in found[: page.limit])]]
+    return Page(list(session.scalars(ordered.where(key.in_(keys)))), len(found) > len(keys))
+
+
+def _fitting(sizes: Iterable[int]) -> int:
+    """How many from the first on go onto a page."""
+    count = total = 0
+    for more in sizes:
+        total += more
+        if count and total > MOST_CHARACTERS:
+            break
+        count += 1
+    return count

@@ -26,6 +26,7 @@ from core.databases import service
 from core.databases.asking import ask
 from core.databases.models import TargetDatabase
 from core.db import get_database
+from core.errors import InvalidInput
 from core.files.service import stored_upload
 from core.names import name_of_file, require_name
 from core.pages import read_page
@@ -54,6 +55,9 @@ async def register_database(request: Request, principal: Writer, once: OnceDep) 
 def _register_file(project_id: str, form: Form, once: Once) -> DatabaseShape:
     try:
         path, _ = form.require_file()
+        if unknown := sorted(form.fields.keys() - {"name"}):
+            message = f"{unknown[0]}: no such field; beside 'file' there is 'name'."
+            raise InvalidInput(message, param=unknown[0])
         name = form.fields.get("name") or name_of_file(form.filename, unnamed="database")
         require_name(name, param="name")  # before the file is read and stored
         schema, stored = service.inspect_upload(path)

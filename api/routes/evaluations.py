@@ -18,6 +18,7 @@ from api.schemas.evaluations import (
 )
 from core.evaluations import service
 from core.evaluations.paired import compare
+from core.jobs import records
 from core.jobs import service as jobs
 from core.jobs.models import Job, ResultRow
 from core.jobs.status import JobStatus
@@ -97,6 +98,5 @@ def list_rows(
     query = select(ResultRow).where(ResultRow.job_id == evaluation.id)
     if correct is not None:
         query = query.where(ResultRow.data["correct"].as_boolean().is_(correct))
-    return list_body(
-        read_page(session, query, ResultRow.row, page, cursor=int), answer_shape, key="row"
-    )
+    found = read_page(session, query, ResultRow.row, page, cursor=int, size=records.ROW_CHARACTERS)
+    return list_body(found, answer_shape, key="row")

@@ -189,7 +189,7 @@ def list_results(
     service.get(session, principal.project_id, job_id)
     query = select(ResultRow).where(ResultRow.job_id == job_id)
     return list_body(
-        read_page(session, query, ResultRow.row, page, cursor=int),
+        read_page(session, query, ResultRow.row, page, cursor=int, size=records.ROW_CHARACTERS),
         lambda row: RowShape(row=row.row, data=row.data),
         key="row",
     )

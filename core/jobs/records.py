@@ -29,6 +29,8 @@ ROWS_AT_ONCE = 100
 MOST_AT_ONCE = 4 * 1024**2
 """Characters of those rows; one that is longer is read alone."""
 SIZES_AT_ONCE = 1000
+# Counted by the database.
+ROW_CHARACTERS = func.length(cast(ResultRow.data, Text))
 # What an attempt has saved, the next one need not do: those that bring nothing are counted anew.
 BROUGHT_SOMETHING = {"barren_attempts": 0, "retries": 0}
 
@@ -211,8 +213,8 @@ def done_rows(session: Session, job_id: str) -> Iterator[tuple[int, dict[str, An
 
 def _stretches(session: Session, job_id: str) -> Iterator[tuple[int, int]]:
     """First and last of the rows that are read at once; the database alone looks at their sizes."""
-    length = func.length(cast(ResultRow.data, Text))
-    query = select(ResultRow.row, length).where(ResultRow.job_id == job_id).order_by(ResultRow.row)
+    query = select(ResultRow.row, ROW_CHARACTERS).where(ResultRow.job_id == job_id)
+    query = query.order_by(ResultRow.row)
     rows: list[int] = []
     size = 0
     for row, more in session.execute(query, execution_options={"yield_per": SIZES_AT_ONCE}):

@@ -31,6 +31,13 @@ def test_a_sqlite_file_becomes_a_database_with_its_schema(client: TestClient, sh
     assert [row["name"] for row in client.get("/v1/databases").json()["data"]] == ["shop"]
 
 
+def test_a_field_that_is_not_known_is_refused(client: TestClient, shop: Path) -> None:
+    answer = register(client, shop, nmae="shop")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "nmae"
+    assert client.get("/v1/databases").json()["data"] == []
+
+
 def test_a_query_is_answered_read_only(client: TestClient, shop: Path) -> None:
     register(client, shop, name="shop")
     answer = client.post("/v1/databases/shop/query", json={"sql": "select 姓名 from 客户"}).json()

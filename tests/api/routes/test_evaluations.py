@@ -121,3 +121,27 @@ def test_a_merge_is_a_job_of_the_same_id_and_shows_its_parity(
     assert (shown["model"], shown["parity"], shown["bytes"]) == ("theirs-merged", parity, 12)
     assert merge["id"] in {row["id"] for row in client.get("/v1/merges").json()["data"]}
     assert client.get(f"/v1/merges/{ids['a']}").status_code == 404
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("path", ["/v1/evaluations/{}/rows", "/v1/jobs/{}/results"])
+@pytest.mark.parametrize("most", [1, 700])
+def test_a_page_of_large_rows_ends_early_and_the_pages_have_all(
+    client: TestClient,
+    ids: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    order: str,
+    most: int,
+) -> None:
+    monkeypatch.setattr("core.pages.MOST_CHARACTERS", most)
+    pages, query = [], {"order": order, "limit": 4}
+    while not pages or pages[-1]["has_more"]:
+        answer = client.get(path.format(ids["a"]), params=query)
+        assert answer.status_code == 200, answer.text
+        pages.append(answer.json())
+        query["after"] = pages[-1]["last_id"]
+    rows = [row["row"] for page in pages for row in page["data"]]
+    assert rows == (list(range(5)) if order == "asc" else list(range(4, -1, -1)))
+    sizes = [len(page["data"]) for page in pages]
+    assert max(sizes) == 1 if most == 1 else 1 < max(sizes) < 4, sizes
