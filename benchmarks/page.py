@@ -199,16 +199,20 @@ def accuracies(found: Found) -> str:
     for model in MODELS:
         told = [one for (bench, _), one in found.items() if bench == "accuracy"]
         told = [one for one in told if one["model"] == model]
-        parts += [f"{model}{_how(one)}:\n\n{accuracy.table(one)}" for one in told]
+        parts += [f"{_asked(one)}:\n\n{accuracy.table(one)}" for one in told]
         if not told:
             parts.append(f"{model}: {NOT_YET}")
     return "\n\n".join(parts)
 
 
-def _how(figures: dict[str, Any]) -> str:
-    epochs = f", all trained for {figures['epochs']:g} epochs" if figures["epochs"] else ""
-    aim = f" (aim: {figures['aim']:.0%})" if figures["aim"] else ""
-    return f"{epochs}{aim}"
+def _asked(figures: dict[str, Any]) -> str:
+    """Which model, how long it was trained, and what it was asked."""
+    epochs = f" trained for {figures['epochs']:g} epochs" if figures["epochs"] else ""
+    questions = figures["accuracies"][0]["questions"]
+    aim = f"; the aim is {figures['aim']:.0%}" if figures["aim"] else ""
+    return (
+        f"{figures['model']}{epochs}, {questions} questions of the split `{figures['split']}`{aim}"
+    )
 
 
 def runs(found: Found) -> str:

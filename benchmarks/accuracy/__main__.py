@@ -6,12 +6,13 @@
 Ours on an 8-bit base and on one that is not quantised, TRL at equal epochs, and the base asked with
 no and with three examples; `strict` is the split in which no query's template occurs in training. A
 finished cell is kept and told at once, so the same command goes on; `--minutes`: no cell begins
-later; `--epochs`: not as many as the product chooses. Writes benchmarks/results/accuracy-NAME.json,
-or accuracy-NAME-E-epochs.json.
+later; `--epochs`: not as many as the product chooses. Writes for each split
+benchmarks/results/accuracy-NAME-SPLIT.json, or accuracy-NAME-SPLIT-E-epochs.json.
 """
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -41,25 +42,33 @@ def main() -> None:
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--minutes", type=float)
     options = parser.parse_args()
-    began = time.monotonic()
-    home = (FOLDER / f"{options.model}-{options.epochs or 'auto'}").absolute()
-    seeds = options.seeds or SEEDS.get(options.model, 3)
-    wanted = list(cells(options.splits.split(","), seeds))
-    name = f"accuracy-{options.model}" + (f"-{options.epochs:g}-epochs" if options.epochs else "")
+    minutes = math.inf if options.minutes is None else options.minutes
+    until = time.monotonic() + 60 * minutes
+    for split in options.splits.split(","):
+        print(table(measure(split, options, until)))
 
-    def told() -> dict[str, Any]:
-        return conclude(wanted, home, options.model, epochs=options.epochs)
+
+def measure(split: str, options: argparse.Namespace, until: float) -> dict[str, Any]:
+    """What there is of a split when its cells are done, or time is up; told after each cell."""
+    home = (FOLDER / f"{options.model}-{options.epochs or 'auto'}").absolute()
+    wanted = [*cells(split, options.seeds or SEEDS.get(options.model, 3))]
+    length = f"-{options.epochs:g}-epochs" if options.epochs else ""
+
+    def tell() -> dict[str, Any]:
+        figures = conclude(split, wanted, home, options.model, epochs=options.epochs)
+        record.write(f"accuracy-{options.model}-{split}{length}", figures)
+        return figures
 
     for cell in wanted:
         if (home / cell.name / "rows.json").exists():
             continue
-        if options.minutes is not None and time.monotonic() - began > 60 * options.minutes:
-            raise SystemExit("time is up; the same command goes on from here")
+        if time.monotonic() > until:
+            print("time is up; the same command goes on from here", file=sys.stderr)
+            break
         print(cell.name, file=sys.stderr, flush=True)
         work(cell, home / cell.name, options)
-        record.write(name, told())
-    record.write(name, figures := told())
-    print(table(figures))
+        tell()
+    return tell()
 
 
 def work(cell: Cell, folder: Path, options: argparse.Namespace) -> None:

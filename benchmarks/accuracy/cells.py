@@ -1,6 +1,6 @@
 """The cells of the table: who was trained how, with which seed, on which split. Names, no work."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # How the base model of a method is quantised; `full`: not at all, in the dtype of the machine.
@@ -26,11 +26,10 @@ class Cell:
         return TRAINED.get(self.method, "none")
 
 
-def cells(splits: Sequence[str], seeds: int) -> Iterator[Cell]:
+def cells(split: str, seeds: int) -> Iterator[Cell]:
     """What is wanted most comes first: a stopped run leaves whole rows of the table."""
-    for split in splits:
-        for method in BASE:
-            yield Cell(split, method, 0)
-        for seed in range(1, seeds + 1):
-            for method in TRAINED:
-                yield Cell(split, method, seed)
+    for method in BASE:
+        yield Cell(split, method, 0)
+    for seed in range(1, seeds + 1):
+        for method in TRAINED:
+            yield Cell(split, method, seed)

@@ -6,15 +6,14 @@ from benchmarks.comparison import markdown
 
 
 def table(figures: dict[str, Any]) -> str:
-    rows = [("split", "questions", "model", "computed in", "accuracy", "each seed", "invalid SQL")]
+    rows = [("model", "computed in", "accuracy", "each seed", "invalid SQL")]
     for one in figures["accuracies"]:
         seeds = ", ".join(f"{value:.1%}" for value in one["seeds"])
         shares = (f"**{one['value']:.1%}**", seeds, f"{one['invalid_sql']:.1%}")
-        what = (one["split"], str(one["questions"]), one["method"], one["precision"])
-        rows.append((*what, *shares))
-    gaps = [("split", "ours", "less", "seeds", "points", "95 % interval")]
+        rows.append((one["method"], one["precision"], *shares))
+    gaps = [("ours", "less", "seeds", "points", "95 % interval")]
     for one in figures["differences"]:
         value, low, high = (f"{100 * one[key]:+.1f}" for key in ("value", "low", "high"))
         seeds = ", ".join(map(str, one["seeds"]))
-        gaps.append((one["split"], one["ours"], one["peer"], seeds, value, f"{low} to {high}"))
+        gaps.append((one["ours"], one["peer"], seeds, value, f"{low} to {high}"))
     return f"{markdown(rows)}\n\n{markdown(gaps)}"

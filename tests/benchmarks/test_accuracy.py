@@ -100,7 +100,7 @@ def test_trl_is_told_what_ours_resolves_and_begins_with_the_same_adapter(tmp_pat
 
 
 def test_the_base_comes_first_and_each_seed_trains_every_method():
-    wanted = list(cells(["test"], 2))
+    wanted = list(cells("test", 2))
     assert wanted[0] == Cell("test", "base-zero-shot", 0)
     assert [one.method for one in wanted].count("trl-full") == 2
     assert len({one.name for one in wanted}) == len(wanted) == 8
@@ -119,7 +119,7 @@ def test_what_is_done_is_told_and_compared_over_the_seeds_that_both_have(tmp_pat
     leave(tmp_path, Cell("test", "ours-8bit", 1), True, True)
     leave(tmp_path, Cell("test", "ours-8bit", 2), True, False)
     leave(tmp_path, Cell("test", "trl-full", 1), True, False)
-    told = conclude([*cells(["test", "strict"], 3)], tmp_path, "smollm2-135m")
+    told = conclude("test", [*cells("test", 3)], tmp_path, "smollm2-135m")
     assert [(one["method"], one["seeds"], one["value"]) for one in told["accuracies"]] == [
         ("base-zero-shot", [0.0], 0.0),
         ("ours-8bit", [1.0, 0.5], 0.75),
@@ -130,5 +130,5 @@ def test_what_is_done_is_told_and_compared_over_the_seeds_that_both_have(tmp_pat
         "base-zero-shot": ([1, 2], 0.75),
     }
     shown = table(told)
-    assert "| test | 2 | ours-8bit | bf16 | **75.0%** | 100.0%, 50.0% | 50.0% |" in shown
-    assert "| test | ours-8bit | base-zero-shot | 1, 2 | +75.0 |" in shown
+    assert "| ours-8bit | bf16 | **75.0%** | 100.0%, 50.0% | 50.0% |" in shown
+    assert "| ours-8bit | base-zero-shot | 1, 2 | +75.0 |" in shown
