@@ -40,7 +40,7 @@ def main() -> None:
         if engine is None or not told["keep"]:
             engine = make_engine(loaded, told["adapters"])
             if told["keep"]:
-                warm_up(engine, names, common)
+                warm_up(engine, names, every[0], len(common))
         began = time.perf_counter()
         requests = [
             Request(i, prompt, sampling, adapter=names[i % len(names)])
@@ -64,11 +64,15 @@ def make_engine(loaded, adapters: list[str]) -> Any:
     return engine
 
 
-def warm_up(engine, names: list[str], common: list[int]) -> None:
+def warm_up(engine, names: list[str], prompt: list[int], shared: int) -> None:
     """Have what all prompts begin with computed for each adapter: the questions of one turn may
     share more than that, those of the next less, and it would compute again."""
+    from workers.ml.generation import Request
+    from workers.ml.sampling import Sampling
+
     for name in names:
-        engine.share_prefix(common, adapter=name)
+        engine.submit(Request(name, prompt, Sampling(max_new_tokens=1), name, shared=shared))
+    list(engine.run())
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def main() -> None:
     prompts = cycle(enumerate(every))
     sampling = Sampling(max_new_tokens=told["max_new_tokens"])
     engine, heard = Engine(loaded), Heard()
-    engine.share_prefix(common_prefix(every))
+    shared = len(common_prefix(every))
+    engine.submit(Request("warm", every[0], Sampling(max_new_tokens=1), shared=shared))
+    list(engine.run())
     turns.ready("torch", "transformers", "peft", "bitsandbytes")
     with Path(told["answers"]).open("a", encoding="utf-8") as answers:
         while turns.wait():

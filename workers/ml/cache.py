@@ -24,11 +24,13 @@ MEMORY_SHARE = 0.4
 
 @dataclass
 class Prefix:
-    """A token sequence in front of many prompts; keys and values [1, kv_heads, P, D] a layer, none
-    until it is computed. They depend on the adapter that computed them."""
+    """A token sequence in front of many prompts, or of one long one; keys and values
+    [1, kv_heads, P, D] a layer, of the first `filled` tokens until all are computed. They depend on
+    the adapter that computed them. `beginning`: a shorter one, others' too, to compute first."""
 
     token_ids: tuple[int, ...]
     adapter: str | None = None
+    beginning: "Prefix | None" = None
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     releases: int = 0
@@ -36,10 +38,26 @@ class Prefix:
     def __len__(self) -> int:
         return len(self.token_ids)
 
-    def begins(self, token_ids: list[int]) -> bool:
+    def begins(self, token_ids: Sequence[int]) -> bool:
         """Whether a prompt begins with it and goes on."""
         length = len(self.token_ids)
         return len(token_ids) > length and tuple(token_ids[:length]) == self.token_ids
+
+    @property
+    def filled(self) -> int:
+        return self.keys[0].shape[2] if self.keys else 0
+
+    def begin_with(self, other: "Prefix") -> None:
+        """What a shorter one has of it need not be computed."""
+        self.keys, self.values = [*other.keys], [*other.values]
+
+    def add(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """A piece of a layer's keys and values behind what is there."""
+        for held, more in ((self.keys, keys), (self.values, values)):
+            if layer == len(held):
+                held.append(more.contiguous())
+            else:
+                held[layer] = torch.cat([held[layer], more], dim=2)
 
     def release(self) -> None:
         self.keys.clear()
@@ -82,7 +100,8 @@ class RowCache(Cache):
         self._groups: list[PrefixGroup] = []
 
     def aim_at(self, target: Tensor | Prefix) -> None:
-        """The next forward writes to flat positions row * length + position [T], or to a prefix."""
+        """The next forward writes to flat positions row * length + position [T], or behind what a
+        prefix has."""
         self._target = target
 
     @torch.inference_mode()
@@ -98,8 +117,7 @@ class RowCache(Cache):
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs):
         """Stores [1, kv_heads, T, D] each, and hands them back as they came."""
         if isinstance(self._target, Prefix):
-            self._target.keys.append(key_states.contiguous())
-            self._target.values.append(value_states.contiguous())
+            self._target.add(layer_idx, key_states, value_states)
             return key_states, value_states
         if layer_idx == len(self.keys):
             self._allocate(key_states, value_states)

@@ -55,7 +55,7 @@ class Step:
     """One forward. `decoding` rows with `width` tokens each, their cache filled up to `longest`;
     `mask` [decoding, 1, width, longest] float32, -inf behind each token.
     `shared`: the prefixes in use, and which tokens of the step attend to them.
-    `prefill`: the step computes this prefix, and nothing else is in it.
+    `prefill`: the step computes a piece of this prefix, and nothing else is in it.
     `positions` [T] of the tokens and `starts` [rows] of the rows' own parts, counted from the
     beginning of the text; `reach` is the largest position + 1."""
 
@@ -89,16 +89,14 @@ def rows_attention(
     window = kwargs.get("sliding_window")
     window = window if window and step.reach > window else None
     if step.prefill is not None:
-        mask = _window_mask(step.positions, step.positions, window)
-        out, _ = attend(query, key, value, causal=mask is None, scale=scaling, mask=mask)
-        return out.transpose(1, 2), None
+        held = step.prefill.keys[module.layer_idx], step.prefill.values[module.layer_idx]
+        return _prefill(query, *held, step, scaling, window).transpose(1, 2), None
     flat = query[0].transpose(0, 1)
     out, weight = _own(flat, module.layer_idx, step, scaling, window)
     for one in step.shared:
         tokens = one.tokens
         shared, shared_weight = _over_prefixes(flat, one, step, module.layer_idx, scaling, window)
-        share = torch.sigmoid(shared_weight - weight[tokens]).unsqueeze(-1)
-        out[tokens] = torch.lerp(out[tokens].float(), shared.float(), share).to(out.dtype)
+        out[tokens] = _joined(out[tokens], weight[tokens], shared, shared_weight)
     return out.unsqueeze(0), None
 
 
@@ -137,6 +135,27 @@ def _attend_plain(
             scores += mask[..., block, :]
         parts.append((scores.softmax(-1).to(v.dtype) @ v, scores.logsumexp(-1)))
     return torch.cat([out for out, _ in parts], 2), torch.cat([lse for _, lse in parts], 2)
+
+
+def _prefill(
+    q: Tensor, keys: Tensor, values: Tensor, step: Step, scale: float | None, window: int | None
+) -> Tensor:
+    """The last tokens of `keys` [1, Hkv, P, D], a prefix' newest piece, over that and over what is
+    before it."""
+    if window is not None:
+        mask = _window_mask(step.positions, torch.arange(keys.shape[2], device=q.device), window)
+        return attend(q, keys, values, scale=scale, mask=mask)[0]
+    before = keys.shape[2] - q.shape[2]
+    own = attend(q, keys[:, :, before:], values[:, :, before:], causal=True, scale=scale)
+    if not before:
+        return own[0]
+    return _joined(*own, *attend(q, keys[:, :, :before], values[:, :, :before], scale=scale))
+
+
+def _joined(out: Tensor, weight: Tensor, more: Tensor, its_weight: Tensor) -> Tensor:
+    """Attention over two parts, out of the results [..., D] and log-sum-exps [...] of each."""
+    share = torch.sigmoid(its_weight - weight).unsqueeze(-1)
+    return torch.lerp(out.float(), more.float(), share).to(out.dtype)
 
 
 def _window_mask(queries: Tensor, keys: Tensor, window: int | None) -> Tensor | None:

@@ -2,7 +2,8 @@
 
 One forward a step serves every row: those that are being decoded bring one token each, those that
 enter bring their whole prompt behind the shared prefix, which is computed once and kept. A row that
-ends leaves its place to the next one waiting.
+ends leaves its place to the next one waiting. A long prompt is a prefix of its own; prefixes are
+computed in pieces, between which the others go on.
 """
 
 import time
@@ -43,8 +44,8 @@ from workers.ml.rows import Batch, Row, advance, compact, fork, make_row, prefix
 # tokens took 1.9 times the CPU time of one without (smollm2-135m, fp32), and 0.4 of them bring any;
 # of four rows one almost always does, and nothing is gained.
 DRAFTING_ROWS = 2
-# Prompt tokens that may enter in one step: bounds its activations, and what others wait for it. A
-# prefix, and a prompt that is longer by itself, is one step all the same.
+# Prompt tokens that may enter in one step, or be computed of a prefix: bounds its activations, and
+# what others wait for it.
 ENTERING_TOKENS = 2048
 # After memory ran out it takes as many as before again, once it has been idle after so long: what
 # filled it may have been another process.
@@ -144,25 +145,14 @@ class Engine:
         with telling_memory("unloading the adapter"):
             self.adapters.remove(name)
 
-    def share_prefix(self, token_ids: list[int], *, adapter: str | None = None) -> None:
-        """Keeps the keys and values of a prefix, which are computed unless they are kept already;
-        prompts that are submitted from now on and begin with it use them. Nothing is done for one
-        that fills the context, as every prompt that begins with it is refused, nor where those
-        that are in use leave no room for it."""
-        if adapter not in self.adapters:
-            raise JobFailure("config", f"no adapter {adapter!r} is loaded")
-        if len(token_ids) >= self.loaded.context_length:
-            return
-        prefix = Prefix(tuple(token_ids), adapter)
-        if token_ids and self.prefixes.get(prefix) is None:
-            if not self.prefixes.make_room(prefix, in_use=self._in_use()):
-                return
-            with telling_memory("computing a shared prefix"):
-                self._compute(prefix)
-
     def submit(self, request: Request) -> None:
-        """Puts a request behind those that wait; it uses the longest kept prefix it begins with."""
+        """Puts a request behind those that wait; it uses the longest kept prefix it begins with, or
+        what it shares with later ones, if those in use leave room for that."""
         prefix = self.prefixes.longest(request.adapter, request.prompt_ids)
+        if request.shared > len(prefix or ()) and self._problem(request) is None:
+            shared = Prefix(tuple(request.prompt_ids[: request.shared]), request.adapter)
+            if self.prefixes.make_room(shared, in_use=self._in_use()):
+                prefix = shared
         self._enqueue(request, prefix)
 
     def run(self, *, on_step: Callable[[], None] | None = None) -> Iterator[Completion]:
@@ -216,6 +206,8 @@ class Engine:
         if problem is not None:
             self._refused.append(refusal(request, problem))
             return
+        if len(request.prompt_ids) - len(prefix or ()) > self.entering_tokens:
+            prefix = Prefix(tuple(request.prompt_ids[:-1]), request.adapter, beginning=prefix)
         for index in range(request.sampling.n):
             self._waiting.append(self._row(request, prefix, index))
         self._came = True
@@ -238,8 +230,10 @@ class Engine:
     def _next_tokens(self) -> list[list[int]]:
         """One or more for each row, none for one whose logits are no numbers; nothing at all where
         memory ran out, and all rows wait again."""
+        entering = True
         try:
             self._admit()
+            entering = False
             if not self._rows:
                 return []
             draft(self._rows, most_rows=self.drafting_rows)
@@ -256,24 +250,26 @@ class Engine:
             if failure is None:
                 raise
         # Here the error is gone, and with it the frames that held what filled the memory.
-        self._shrink(failure)
+        self._shrink(failure, entering=entering)
         return []
 
-    def _shrink(self, failure: JobFailure) -> None:
-        """Put the rows back in front of those that wait; half as many are taken from now on."""
+    def _shrink(self, failure: JobFailure, *, entering: bool) -> None:
+        """Put the rows back in front of those that wait; half as many are taken from now on, and
+        one where it was too much that another was `entering` beside it."""
         rows = [one for row in self._rows for one in (row, *row.forks)]
         count = len(rows)
         self.places.clear()  # first: perhaps they are grown by half
-        if count <= 1:
+        if count == 0 or (count == 1 and not entering):
             raise failure
         again = [self._row(row.request, row.prefix, row.index) for row in rows]
         self._waiting.extendleft(reversed(again))
         self._rows.clear()
-        self.places.most, self.entering_tokens = count // 2, max(1, self.entering_tokens // 2)
+        self.places.most = max(1, count // 2)
+        self.entering_tokens = max(1, self.entering_tokens // 2)
         self._spares_until = time.monotonic() + SPARING_SECONDS
         memory.give_back(self.loaded.device)
-        if self.on_shrink is not None:
-            self.on_shrink(count, count // 2)
+        if self.on_shrink is not None and self.places.most < count:
+            self.on_shrink(count, self.places.most)
 
     def _admit(self) -> None:
         """Takes waiting rows into free places. Answers to one prompt enter as one row."""
@@ -292,7 +288,7 @@ class Engine:
             if len(row.suffix) > room and room < self.entering_tokens:
                 break  # in the next step
             if not self._has_prefix(row):
-                break  # when a row that uses another one is done
+                break  # when a row that uses another one is done, or after its next piece
             room -= len(row.suffix)
             row.entered = time.monotonic()
             self._rows.append(self._waiting.popleft())
@@ -319,28 +315,46 @@ class Engine:
         return make_row(request, prefix, self.loaded.context_length, index=index)
 
     def _has_prefix(self, row: Row) -> bool:
-        """Sees to it that the row's prefix is computed; False while there is no room for it."""
+        """Sees to it that the row's prefix is computed; False while there is no room for it, or
+        more of it is left than a step takes."""
         if row.prefix is None:
             return True
         kept = self.prefixes.get(row.prefix)
         if kept is None:
             if not self.prefixes.make_room(row.prefix, in_use=self._in_use()):
                 return False
-            self._compute(row.prefix)
+            if not self._compute(row.prefix):
+                return False
         row.prefix = kept or row.prefix
         return True
 
     def _in_use(self) -> list[Prefix]:
         return [row.prefix for row in self._rows if row.prefix is not None]
 
-    def _compute(self, prefix: Prefix) -> None:
-        prefix.release()  # what an attempt left that ran out of memory, or one that was let go of
+    def _compute(self, prefix: Prefix) -> bool:
+        """A piece of a prefix, the first one behind the longest kept one that it begins with;
+        whether it is whole."""
+        first = prefix.beginning
+        if first is not None and self.prefixes.get(first) is None:
+            if self._compute(first):
+                prefix.beginning = None  # computed once, also where there is no room to keep both
+            return False
+        if not prefix.filled and (kept := self.prefixes.longest(prefix.adapter, prefix.token_ids)):
+            prefix.begin_with(kept)
+        batch = prefix_batch(prefix, self.entering_tokens, self.places.cache, self.loaded.device)
         self.places.cache.aim_at(prefix)
-        with self._inference:
-            self._forward(prefix_batch(prefix, self.places.cache, self.loaded.device))
+        try:
+            with self._inference:
+                self._forward(batch)
+        except BaseException:
+            prefix.release()  # some layers have the piece
+            raise
+        self.counts.prefix_tokens += len(batch.token_ids)
+        if prefix.filled < len(prefix):
+            return False
         self.prefixes.keep(prefix)
         self.counts.prefixes += 1
-        self.counts.prefix_tokens += len(prefix)
+        return True
 
     def _forward(self, batch: Batch) -> Tensor:
         """Logits [n, vocabulary] at the tokens that want them."""

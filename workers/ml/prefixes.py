@@ -4,7 +4,7 @@ Knows which tokens a prefix stands for and what it takes; computes none.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from workers.ml import memory
 from workers.ml.cache import Prefix
@@ -41,7 +41,7 @@ class Prefixes:
             self._kept.move_to_end(_key(prefix))
         return kept
 
-    def longest(self, adapter: str | None, token_ids: list[int]) -> Prefix | None:
+    def longest(self, adapter: str | None, token_ids: Sequence[int]) -> Prefix | None:
         """The longest kept prefix that a prompt begins with and that leaves it a token."""
         fitting = [p for p in self._kept.values() if p.adapter == adapter and p.begins(token_ids)]
         return max(fitting, key=len, default=None)

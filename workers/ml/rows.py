@@ -137,17 +137,17 @@ def compact(rows: list[Row], gone: set[int], cache: RowCache) -> int:
     return copied
 
 
-def prefix_batch(prefix: Prefix, cache: RowCache, device: str) -> Batch:
-    """The step that computes a prefix."""
-    positions = list(range(len(prefix)))
+def prefix_batch(prefix: Prefix, most: int, cache: RowCache, device: str) -> Batch:
+    """The step that computes a prefix, or up to `most` further tokens of it."""
+    piece = range(prefix.filled, min(len(prefix), prefix.filled + most))
     step = Step(
         cache=cache,
-        positions=torch.tensor(positions, device=device),
-        reach=len(prefix),
+        positions=torch.tensor(piece, device=device),
+        reach=piece.stop,
         prefill=prefix,
     )
-    adapters = [(prefix.adapter, len(prefix))]
-    return Batch(list(prefix.token_ids), positions, [], [], adapters, step)
+    token_ids = list(prefix.token_ids[piece.start : piece.stop])
+    return Batch(token_ids, list(piece), [], [], [(prefix.adapter, len(piece))], step)
 
 
 def _step(rows: list[Row], positions: list[int], cache: RowCache, device: str) -> Step:

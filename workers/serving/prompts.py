@@ -53,11 +53,14 @@ class Prompts:
             logprobs=request.logprobs,
         )
         heard = self._heard if at_hand is None else at_hand.heard
-        return generation.Request(request_id, prompt_ids, sampling, adapter, heard)
+        shared = self._shared(template, prompt_ids) if isinstance(prompt, Sql) else 0
+        return generation.Request(request_id, prompt_ids, sampling, adapter, heard, shared)
 
-    def beginning(self, prompt: Sql, at_hand: AtHand | None) -> list[int]:
-        """What every question on that database begins with: the schema, where the prompt has it."""
-        return list(self._beginning(self._template_for(prompt, at_hand)))
+    def _shared(self, template: PromptTemplate, prompt_ids: list[int]) -> int:
+        """How many tokens every question on that database begins with: the schema's, where the
+        prompt has it."""
+        beginning = self._beginning(template)
+        return len(beginning) if tuple(prompt_ids[: len(beginning)]) == beginning else 0
 
     def _template_for(self, prompt: Chat | Sql, at_hand: AtHand | None) -> PromptTemplate:
         folder = None if at_hand is None else at_hand.folder

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from core.errors import InvalidInput, JobFailure, TuneyardError, Unavailable
 from core.serving.exchange import Asked, Exchange
-from core.serving.wire import Failed, Sql
+from core.serving.wire import Failed
 from workers.ml.engine import Engine
 from workers.ml.generation import Completion
 from workers.serving.adapters import Adapters
@@ -101,9 +101,6 @@ class Server:
         request, adapter = asked.request, asked.adapter
         at_hand = None if adapter is None else self.adapters.use(adapter)
         made = self.prompts.for_engine(asked.id, request, adapter, at_hand)
-        if isinstance(request.prompt, Sql):
-            beginning = self.prompts.beginning(request.prompt, at_hand)
-            self.engine.share_prefix(beginning, adapter=adapter)
         self.engine.submit(made)
         whole = not request.stream or made.sampling.sql
         self.talks.begin(asked.id, request, adapter, whole=whole)

@@ -141,7 +141,7 @@ def test_an_unloaded_adapter_leaves_no_prefix_for_another_of_its_name(tiny, fold
 
 def test_a_request_for_an_unknown_adapter_is_its_own_error(tiny, alone):
     done = list(Engine(tiny).generate(requests(tiny, [None, "nobody"])))
-    errors = [c.error for c in done if c.id[0] == "nobody"]
+    errors = [c.error.message for c in done if c.id[0] == "nobody"]
     assert errors == ["no adapter 'nobody' is loaded"] * len(QUESTIONS)
     assert {c.id: c.token_ids for c in done if c.id[0] is None} == alone[None]
 

@@ -7,6 +7,7 @@ from peft import LoraConfig, get_peft_model
 from core.errors import JobFailure
 from core.training.hyperparameters import LoraSettings
 from tests.tiny_model import build_tiny_model
+from tests.workers.ml.warming import warm
 from workers.ml import lora
 from workers.ml.engine import Engine
 from workers.ml.generation import Request
@@ -119,8 +120,8 @@ def test_rows_with_different_prefixes_and_with_none_share_a_step(tiny, prompts):
     bare = [tiny.tokenizer(q).input_ids for q in QUESTIONS[:2]]
     mixed = [*prompts[:3], *other, *bare]
     engine = Engine(tiny)
-    engine.share_prefix(common_prefix(prompts))
-    engine.share_prefix(common_prefix(other))
+    warm(engine, common_prefix(prompts))
+    warm(engine, common_prefix(other))
     for request in requests(mixed):
         engine.submit(request)
     assert {c.id: c.token_ids for c in engine.run()} == expected(tiny.model, mixed, engine)
@@ -171,12 +172,23 @@ def test_models_that_look_back_over_a_window_are_asked_rightly(tiny_dir, prompts
     assert tokens_of(engine, prompts) == expected(loaded.model, prompts, engine)
 
 
+# Pieces that lie within the window, and a window that lies within a piece.
+@pytest.mark.parametrize("window", [None, 8, 60])
+@pytest.mark.parametrize("most", [1, 20])
+def test_prefixes_and_long_prompts_are_computed_in_pieces(tiny_dir, tiny, prompts, window, most):
+    loaded = tiny if window is None else looking_back(tiny_dir, window)
+    engine = Engine(loaded, max_rows=3)
+    engine.entering_tokens = most
+    assert tokens_of(engine, prompts) == expected(loaded.model, prompts, engine)
+    assert engine.counts.steps > engine.counts.prefix_tokens / most
+
+
 @pytest.mark.parametrize("window", [8, 60, 400])
 def test_prefixes_of_one_length_share_a_step(tiny_dir, prompts, window):
     loaded = looking_back(tiny_dir, window)
     engine, others = Engine(loaded), [[ids[0] + 1, *ids[1:]] for ids in prompts]
     for some in (prompts, others):
-        engine.share_prefix(common_prefix(some))
+        warm(engine, common_prefix(some))
     every = [*prompts, *others]
     for request in requests(every):
         engine.submit(request)

@@ -58,6 +58,26 @@ def test_every_row_is_answered_as_if_nothing_had_happened(tiny, sampling):
     assert {c.id: c.token_ids for c in found} == expected
 
 
+def test_a_long_prompt_that_does_not_fit_beside_a_row_is_answered_behind_it(tiny):
+    """Its second piece is what memory does not suffice for."""
+    short, long = requests(tiny)[0], Request("long", requests(tiny)[2].prompt_ids * 5, Sampling(5))
+    expected = {c.id: c.token_ids for c in Engine(tiny).generate([short, long])}
+
+    class FullOnce(Engine):
+        def _forward(self, batch):
+            if batch.step.prefill is not None and self._rows and batch.positions[0]:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super()._forward(batch)
+
+    engine = FullOnce(tiny)
+    engine.entering_tokens = 32
+    engine.submit(short)
+    engine.step()
+    engine.submit(long)
+    assert {c.id: c.token_ids for c in engine.run()} == expected
+    assert engine.places.most == 1
+
+
 def test_memory_that_runs_out_in_the_middle_loses_no_finished_row(tiny):
     expected = {c.id: c.token_ids for c in Engine(tiny).generate(requests(tiny))}
     engine, found = Full(tiny, max_rows=4), {}
@@ -91,9 +111,11 @@ def test_what_was_refused_is_told_also_after_a_step_that_did_not_fit(tiny):
 
 
 def test_memory_that_runs_out_while_places_grow_leaves_no_half_grown_ones(tiny, monkeypatch):
-    """One row is in use, and does not fit any more; who waits is answered all the same."""
+    """One row is in use, beside which the one that waits does not fit: they are answered one after
+    the other."""
     asked = sorted(requests(tiny), key=lambda request: len(request.prompt_ids))
-    expected = {c.id: c.token_ids for c in Engine(tiny).generate(asked[-1:])}
+    both = [asked[0], asked[-1]]
+    expected = {c.id: c.token_ids for c in Engine(tiny).generate(both)}
     engine = Engine(tiny)
     engine.submit(asked[0])
     engine.step()
@@ -105,10 +127,7 @@ def test_memory_that_runs_out_while_places_grow_leaves_no_half_grown_ones(tiny, 
 
     monkeypatch.setattr(RowCache, "grow", grow)
     engine.submit(asked[-1])
-    with pytest.raises(JobFailure):
-        engine.step()
-    [one] = engine.unfinished()
-    engine.cancel(one.id)
+    assert engine.step() == [] and not [*engine.unfinished()]
     assert {c.id: c.token_ids for c in engine.run()} == expected
 
 

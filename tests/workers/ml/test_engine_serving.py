@@ -95,6 +95,31 @@ def test_grown_places_hold_what_they_held():
     assert copied == 2 * (2 * 2 * 4) * 4
 
 
+def test_while_a_long_prompt_is_computed_the_others_go_on(tiny, engine):
+    """Each of its pieces costs them no more than a step; nor are their places as long as it is."""
+    engine.entering_tokens, engine.drafting_rows = 64, 0
+    some = requests(tiny)
+    long = Request("long", some[0].prompt_ids * 20, Sampling(max_new_tokens=3))
+    alone = Engine(tiny)
+    alone.endings.tokens = set()
+    [whole] = alone.generate([long])
+    for request in some[:2]:
+        engine.submit(request)
+    engine.step()
+    engine.submit(long)
+    said, pieces = [], 0
+    while engine.busy and "long" in {row.request.id for row in engine._waiting}:
+        computed, before = engine.counts.trunk_tokens, engine.counts.prefix_tokens
+        engine.step()
+        said.append(sum(len(one.token_ids) for one in engine.unfinished()))
+        pieces += engine.counts.prefix_tokens > before
+        assert engine.counts.trunk_tokens - computed <= 64 + 2 + 1
+    assert pieces == -(-(len(long.prompt_ids) - 1) // 64) > 3
+    assert said[1] - said[0] == said[2] - said[1] == 2, "both said a token in each step"
+    assert engine.places.cache.length < len(long.prompt_ids)
+    assert finish(engine)["long"] == whole.token_ids
+
+
 def test_a_cancelled_request_leaves_at_once_and_the_others_do_not_notice(tiny, engine, expected):
     asked = requests(tiny)
     for request in asked[:4]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.tiny_model import build_tiny_model
+from tests.workers.ml.warming import warm
 from workers.ml.cache import bytes_per_position
 from workers.ml.drafts import Heard
 from workers.ml.engine import Engine
@@ -133,12 +134,26 @@ def test_several_answers_to_a_prompt_share_its_prefill(engine, work, tiny):
     assert engine.counts.copied_bytes == 2 * own * position
 
 
+def test_a_prefix_that_goes_on_from_another_computes_the_rest_alone(engine, work):
+    ids = list(range(10, 10 + PREFIX + 20))
+    warm(engine, ids[:PREFIX])
+    before = work.layer_tokens
+    warm(engine, ids)
+    assert work.layer_tokens - before == 20 + 1
+    assert engine.counts.prefix_tokens == PREFIX + 20
+
+
+def test_what_long_prompts_of_a_batch_begin_with_is_computed_once(engine, work):
+    """Each of them is longer than what may enter in a step."""
+    engine.entering_tokens = OWN - 1
+    assert len(list(engine.generate(requests()))) == len(ANSWERS)
+    assert work.layer_tokens == PREFIX + len(ANSWERS) * OWN + sum(a - 1 for a in ANSWERS)
+
+
 def test_each_prefix_of_a_mixed_batch_is_computed_once(engine, work):
     """Two schemas."""
     for start in (10, 60):
-        engine.share_prefix(list(range(start, start + PREFIX)))
-    for start in (10, 60):
-        for request in requests(start=start):
+        for request in requests(start=start, shared=PREFIX):
             engine.submit(request)
     list(engine.run())
     rows = 2 * len(ANSWERS)

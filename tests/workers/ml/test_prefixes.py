@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.tiny_model import build_tiny_model
+from tests.workers.ml.warming import warm
 from workers.ml.cache import Prefix, bytes_per_position
 from workers.ml.engine import Engine
 from workers.ml.generation import Request
@@ -39,9 +40,10 @@ def test_a_second_batch_with_the_same_schema_computes_no_prefix(tiny):
     computed, trunk = engine.counts.prefixes, engine.counts.trunk_tokens
     assert computed == 1
     assert ask(engine, prompts) == first
-    engine.share_prefix(common_prefix(prompts))
+    warm(engine, common_prefix(prompts))
     assert engine.counts.prefixes == computed
-    assert engine.counts.trunk_tokens - trunk == trunk - len(common_prefix(prompts))
+    warming = 1
+    assert engine.counts.trunk_tokens - trunk == trunk - len(common_prefix(prompts)) + warming
 
 
 def test_schemas_that_fit_are_kept_side_by_side(tiny):
@@ -56,10 +58,10 @@ def test_the_least_recently_used_prefix_leaves_when_bytes_are_needed(tiny):
     room = sum(sorted(map(len, prefixes))[1:])  # for the two longest
     engine = Engine(tiny, prefix_bytes=room * bytes_per_position(tiny.model.config, torch.float32))
     longest, other, third = sorted(prefixes, key=len, reverse=True)
-    engine.share_prefix(other)
+    warm(engine, other)
     leaving = engine.prefixes.get(Prefix(tuple(other)))
     for ids in (longest, third):
-        engine.share_prefix(ids)
+        warm(engine, ids)
     assert leaving.keys == leaving.values == []
     assert engine.prefixes.get(Prefix(tuple(longest))) is not None
     assert engine.prefixes.get(Prefix(tuple(third))) is not None
@@ -70,7 +72,7 @@ def test_the_least_recently_used_prefix_leaves_when_bytes_are_needed(tiny):
 def test_the_bytes_that_are_counted_are_those_that_are_held(tiny):
     engine = Engine(tiny)
     ids = common_prefix(prompts_of(tiny, SCHEMAS[0]))
-    engine.share_prefix(ids)
+    warm(engine, ids)
     assert engine.prefixes.bytes == held_bytes(engine.prefixes.get(Prefix(tuple(ids))))
 
 
@@ -96,17 +98,18 @@ def test_a_prefix_that_no_prompt_can_begin_with_is_not_computed(tiny):
     """And those that are kept stay."""
     context, kept = tiny.context_length, common_prefix(prompts_of(tiny, SCHEMAS[0]))
     engine = Engine(tiny, prefix_bytes=0)
-    engine.share_prefix(kept)
+    warm(engine, kept)
     before = engine.counts.trunk_tokens
     for length in (context, context + 1):
-        engine.share_prefix([10] * length)
+        engine.submit(Request(length, [10] * length, shared=length - 1))
+    assert [completion.finish_reason for completion in engine.run()] == ["error", "error"]
     assert engine.counts.trunk_tokens == before
     assert engine.prefixes.get(Prefix(tuple(kept))).keys
 
 
 def test_rows_hold_the_keys_of_their_prefix_and_no_copies(tiny):
     engine, prompts = Engine(tiny), prompts_of(tiny, SCHEMAS[0])
-    engine.share_prefix(common_prefix(prompts))
+    warm(engine, common_prefix(prompts))
     for i, ids in enumerate(prompts):
         engine.submit(Request(i, ids))
     engine.step()

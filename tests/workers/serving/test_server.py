@@ -8,6 +8,7 @@ from core.errors import NotFound
 from core.serving.exchange import Asked
 from core.serving.wire import Chat, Failed, Request, Usage
 from tests.tiny_model import build_tiny_model
+from tests.workers.ml.warming import warm
 from workers.ml import generation
 from workers.ml.adapters import Adapters
 from workers.ml.engine import Engine
@@ -68,7 +69,7 @@ def test_who_waits_for_a_prefix_that_there_is_no_room_for_is_refused(tiny):
     engine, heard = Engine(tiny), Heard()
     talks = Talks(tiny.tokenizer, Done())
     server = Server(heard, engine=engine, prompts=None, adapters=None, talks=talks)
-    engine.share_prefix(SCHEMA)
+    warm(engine, SCHEMA)
     for request_id, prompt_ids in (("long", [*SCHEMA, 40]), ("short", [41, 42])):
         engine.submit(generation.Request(request_id, prompt_ids, Sampling(max_new_tokens=3)))
         talks.begin(request_id, Request(Chat([]), max_tokens=3), None, whole=True)
