@@ -1,6 +1,6 @@
 """Keyset pages, newest first: the one way in which lists are read. Knows no table."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from core.errors import InvalidInput
 
 # What the rows of a page may be together, where they can be large.
 MOST_CHARACTERS = 8 * 1024**2
+SIZES_AT_ONCE = 20
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,20 @@ def read_page(
     if size is None:
         rows = list(session.scalars(ordered.limit(page.limit + 1)).unique())
         return Page(rows[: page.limit], len(rows) > page.limit)
-    found = session.execute(ordered.with_only_columns(key, size).limit(page.limit + 1)).all()
-    keys = [one for one, _ in found[: _fitting(more for _, more in found[: page.limit])]]
-    return Page(list(session.scalars(ordered.where(key.in_(keys)))), len(found) > len(keys))
+    keys, has_more = _fitting(session, ordered.with_only_columns(key, size), page.limit)
+    return Page(list(session.scalars(ordered.where(key.in_(keys)))), has_more)
 
 
-def _fitting(sizes: Iterable[int]) -> int:
-    """How many from the first on go onto a page."""
-    count = total = 0
-    for more in sizes:
-        total += more
-        if count and total > MOST_CHARACTERS:
-            break
-        count += 1
-    return count
+def _fitting(session: Session, sizes: Select[Any], limit: int) -> tuple[list[Any], bool]:
+    """The keys of what goes onto a page, and whether there is more. The database looks at the sizes
+    of a few rows at a time: it has to read these whole."""
+    keys: list[Any] = []
+    total = 0
+    options = {"yield_per": SIZES_AT_ONCE}
+    with session.execute(sizes.limit(limit + 1), execution_options=options) as found:
+        for key, more in found:
+            total += more
+            if keys and (len(keys) == limit or total > MOST_CHARACTERS):
+                return keys, True
+            keys.append(key)
+    return keys, False

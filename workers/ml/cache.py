@@ -47,6 +47,11 @@ class Prefix:
     def filled(self) -> int:
         return self.keys[0].shape[2] if self.keys else 0
 
+    @property
+    def partly(self) -> bool:
+        """Whether it is computed, but not to its end."""
+        return 0 < self.filled < len(self)
+
     def begin_with(self, other: "Prefix") -> None:
         """What a shorter one has of it need not be computed."""
         self.keys, self.values = [*other.keys], [*other.values]
@@ -99,7 +104,7 @@ class RowCache(Cache):
         self._target: Tensor | Prefix | None = None
         self._groups: list[PrefixGroup] = []
 
-    def aim_at(self, target: Tensor | Prefix) -> None:
+    def aim_at(self, target: Tensor | Prefix | None) -> None:
         """The next forward writes to flat positions row * length + position [T], or behind what a
         prefix has."""
         self._target = target

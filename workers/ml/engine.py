@@ -44,9 +44,11 @@ from workers.ml.rows import Batch, Row, advance, compact, fork, make_row, prefix
 # tokens took 1.9 times the CPU time of one without (smollm2-135m, fp32), and 0.4 of them bring any;
 # of four rows one almost always does, and nothing is gained.
 DRAFTING_ROWS = 2
-# Prompt tokens that may enter in one step, or be computed of a prefix: bounds its activations, and
-# what others wait for it.
+# Prompt tokens that enter in a step or are computed of prefixes before it: bounds activations, and
+# what others wait for. A row that there is no room for as a prefix brings more by itself.
 ENTERING_TOKENS = 2048
+# Where memory runs out it becomes less, but pieces of a few tokens would only be slow.
+FEWEST_ENTERING = 256
 # After memory ran out it takes as many as before again, once it has been idle after so long: what
 # filled it may have been another process.
 SPARING_SECONDS = 600.0
@@ -95,6 +97,7 @@ class Engine:
         self._rows: list[Row] = []
         self.places = Places(self.model.config, loaded.dtype, loaded.device, most=max_rows)
         self._came = False
+        self._room = 0
 
     def generate(
         self, requests: Iterable[Request], *, on_step: Callable[[], None] | None = None
@@ -149,9 +152,10 @@ class Engine:
         """Puts a request behind those that wait; it uses the longest kept prefix it begins with, or
         what it shares with later ones, if those in use leave room for that."""
         prefix = self.prefixes.longest(request.adapter, request.prompt_ids)
-        if request.shared > len(prefix or ()) and self._problem(request) is None:
-            shared = Prefix(tuple(request.prompt_ids[: request.shared]), request.adapter)
-            if self.prefixes.make_room(shared, in_use=self._in_use()):
+        count = min(request.shared, len(request.prompt_ids) - 1)
+        if count > len(prefix or ()) and self._problem(request) is None:
+            shared = Prefix(tuple(request.prompt_ids[:count]), request.adapter)
+            if self._begin(shared):
                 prefix = shared
         self._enqueue(request, prefix)
 
@@ -242,7 +246,7 @@ class Engine:
             with self._inference:
                 chosen = choose(self._rows, self._forward(batch))
             self.counts.drafted_tokens += sum(len(row.draft) for row in self._rows)
-            self.counts.accepted_tokens += sum(len(tokens) - 1 for tokens in chosen)
+            self.counts.accepted_tokens += sum(len(tokens) - 1 for tokens in chosen if tokens)
             self.counts.copied_bytes += fork(self._rows, self.places.cache)
             return chosen
         except Exception as error:
@@ -255,26 +259,37 @@ class Engine:
 
     def _shrink(self, failure: JobFailure, *, entering: bool) -> None:
         """Put the rows back in front of those that wait; half as many are taken from now on, and
-        one where it was too much that another was `entering` beside it."""
+        one where it was too much that another was `entering` beside it, or half computed."""
         rows = [one for row in self._rows for one in (row, *row.forks)]
         count = len(rows)
         self.places.clear()  # first: perhaps they are grown by half
-        if count == 0 or (count == 1 and not entering):
+        freed = self._release_partly()
+        if count == 0 or (count == 1 and not entering and not freed):
             raise failure
         again = [self._row(row.request, row.prefix, row.index) for row in rows]
         self._waiting.extendleft(reversed(again))
         self._rows.clear()
         self.places.most = max(1, count // 2)
-        self.entering_tokens = max(1, self.entering_tokens // 2)
+        if self.entering_tokens > FEWEST_ENTERING:
+            self.entering_tokens = max(FEWEST_ENTERING, self.entering_tokens // 2)
         self._spares_until = time.monotonic() + SPARING_SECONDS
         memory.give_back(self.loaded.device)
         if self.on_shrink is not None and self.places.most < count:
             self.on_shrink(count, self.places.most)
 
+    def _release_partly(self) -> bool:
+        """Gives back what is half computed for rows that wait; whether there was any."""
+        prefixes = [row.prefix for row in self._waiting if row.prefix is not None]
+        prefixes += [one.beginning for one in prefixes if one.beginning is not None]
+        partly = [one for one in prefixes if one.partly]
+        for one in partly:
+            one.release()
+        return bool(partly)
+
     def _admit(self) -> None:
         """Takes waiting rows into free places. Answers to one prompt enter as one row."""
         self._lay_out()
-        room = self.entering_tokens
+        self._room = self.entering_tokens
         free = self.places.cache.rows - len(self._rows)
         while self._waiting and free:
             row, last = self._waiting[0], self._rows[-1] if self._rows else None
@@ -285,12 +300,12 @@ class Engine:
                 continue
             if self._rows and row.length > self.places.cache.length:
                 break  # there is no room for longer places until these rows are done
-            if len(row.suffix) > room and room < self.entering_tokens:
-                break  # in the next step
             if not self._has_prefix(row):
                 break  # when a row that uses another one is done, or after its next piece
-            room -= len(row.suffix)
-            row.entered = time.monotonic()
+            if self._exceeds(len(row.suffix)):
+                break  # in the next step
+            self._room -= len(row.suffix)
+            row.entered = row.entered or time.monotonic()
             self._rows.append(self._waiting.popleft())
             free -= 1
 
@@ -314,34 +329,55 @@ class Engine:
     def _row(self, request: Request, prefix: Prefix | None, index: int) -> Row:
         return make_row(request, prefix, self.loaded.context_length, index=index)
 
+    def _exceeds(self, tokens: int) -> bool:
+        """Whether so many are too many for what is left of a step; for a whole one none are."""
+        return tokens > self._room and self._room < self.entering_tokens
+
     def _has_prefix(self, row: Row) -> bool:
         """Sees to it that the row's prefix is computed; False while there is no room for it, or
         more of it is left than a step takes."""
         if row.prefix is None:
             return True
-        kept = self.prefixes.get(row.prefix)
-        if kept is None:
-            if not self.prefixes.make_room(row.prefix, in_use=self._in_use()):
-                return False
-            if not self._compute(row.prefix):
-                return False
-        row.prefix = kept or row.prefix
-        return True
+        if (kept := self.prefixes.get(row.prefix)) is not None:
+            row.prefix = kept
+            return True
+        if self._begin(row.prefix):
+            row.entered = row.entered or time.monotonic()
+            return self._compute(row.prefix)
+        if len(row.prefix) == len(row.request.prompt_ids) - 1:
+            # Its own: it need not wait for room. As a row it wants a longer place.
+            row.prefix, self._came = row.prefix.beginning, True
+        return False
+
+    def _begin(self, prefix: Prefix) -> bool:
+        """Makes room for a prefix and lets it begin with the longest kept one that it can; before
+        that one may have to go. False while those in use leave no room."""
+        kept = None
+        if not prefix.filled:
+            kept = self.prefixes.longest(prefix.adapter, prefix.token_ids)
+        if kept is not None:
+            prefix.begin_with(kept)
+        if self.prefixes.make_room(prefix, in_use=self._in_use()):
+            return True
+        if kept is not None:
+            prefix.release()
+        return False
 
     def _in_use(self) -> list[Prefix]:
         return [row.prefix for row in self._rows if row.prefix is not None]
 
     def _compute(self, prefix: Prefix) -> bool:
-        """A piece of a prefix, the first one behind the longest kept one that it begins with;
-        whether it is whole."""
+        """The next piece of a prefix, or of what it begins with; whether it is whole."""
         first = prefix.beginning
-        if first is not None and self.prefixes.get(first) is None:
+        if not prefix.filled and first is not None:
             if self._compute(first):
-                prefix.beginning = None  # computed once, also where there is no room to keep both
+                prefix.begin_with(first)
             return False
-        if not prefix.filled and (kept := self.prefixes.longest(prefix.adapter, prefix.token_ids)):
-            prefix.begin_with(kept)
-        batch = prefix_batch(prefix, self.entering_tokens, self.places.cache, self.loaded.device)
+        count = min(len(prefix) - prefix.filled, self.entering_tokens)
+        if self._exceeds(count):
+            return False
+        self._room -= count
+        batch = prefix_batch(prefix, count, self.places.cache, self.loaded.device)
         self.places.cache.aim_at(prefix)
         try:
             with self._inference:
@@ -349,9 +385,12 @@ class Engine:
         except BaseException:
             prefix.release()  # some layers have the piece
             raise
-        self.counts.prefix_tokens += len(batch.token_ids)
-        if prefix.filled < len(prefix):
+        finally:
+            self.places.cache.aim_at(None)
+        self.counts.prefix_tokens += count
+        if prefix.partly:
             return False
+        prefix.beginning = None
         self.prefixes.keep(prefix)
         self.counts.prefixes += 1
         return True

@@ -137,9 +137,9 @@ def compact(rows: list[Row], gone: set[int], cache: RowCache) -> int:
     return copied
 
 
-def prefix_batch(prefix: Prefix, most: int, cache: RowCache, device: str) -> Batch:
-    """The step that computes a prefix, or up to `most` further tokens of it."""
-    piece = range(prefix.filled, min(len(prefix), prefix.filled + most))
+def prefix_batch(prefix: Prefix, count: int, cache: RowCache, device: str) -> Batch:
+    """The step that computes the next `count` tokens of a prefix."""
+    piece = range(prefix.filled, prefix.filled + count)
     step = Step(
         cache=cache,
         positions=torch.tensor(piece, device=device),

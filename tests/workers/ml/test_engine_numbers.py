@@ -71,3 +71,4 @@ def test_several_answers_to_one_prompt_are_one_error(tiny, engine, temperature):
     found = [*engine.generate([broken, request(tiny, 2)])]
     assert [c.id for c in found if c.error is not None] == [broken.id]
     assert len(found) == 2 and not engine.busy
+    assert engine.counts.accepted_tokens >= 0

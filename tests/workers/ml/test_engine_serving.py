@@ -1,5 +1,7 @@
 """What comes while others are answered joins them at once; what is cancelled costs no step more."""
 
+import time
+
 import pytest
 import torch
 
@@ -118,6 +120,52 @@ def test_while_a_long_prompt_is_computed_the_others_go_on(tiny, engine):
     assert said[1] - said[0] == said[2] - said[1] == 2, "both said a token in each step"
     assert engine.places.cache.length < len(long.prompt_ids)
     assert finish(engine)["long"] == whole.token_ids
+
+
+def test_many_prefixes_at_once_are_no_longer_step_than_one(tiny, engine):
+    engine.entering_tokens, ids = 64, requests(tiny)[0].prompt_ids
+    for number in range(6):
+        prompt = [20 + number, *ids * 2]
+        shared = len(prompt) - 1
+        engine.submit(Request(number, prompt, Sampling(max_new_tokens=3), shared=shared))
+    while engine.busy:
+        before = engine.counts.trunk_tokens
+        engine.step()
+        assert engine.counts.trunk_tokens - before <= 64 + 6 * 9  # and what is drafted
+    assert engine.counts.prefixes == 6
+
+
+def test_a_long_prompt_without_room_for_a_prefix_keeps_nobody_waiting(tiny):
+    """It enters as a row, whole, beside the one whose prefix fills the room."""
+    ids = requests(tiny)[0].prompt_ids
+    schema, position = ids * 4, Engine(tiny).prefixes.bytes_per_position
+    engine = Engine(tiny, prefix_bytes=(len(schema) + 10) * position)
+    engine.endings.tokens = set()
+    engine.entering_tokens = 64
+    long = Request("long", [*schema, *ids * 5], Sampling(max_new_tokens=3))
+    short = Request("short", [*schema, *ids], Sampling(max_new_tokens=3))
+    alone = {}
+    for one in (long, short):
+        another = Engine(tiny)
+        another.endings.tokens = set()
+        alone |= {c.id: c.token_ids for c in another.generate([one])}
+    engine.submit(Request("going", [*schema, 40], Sampling(max_new_tokens=60), shared=len(schema)))
+    while not [*engine.unfinished()]:
+        engine.step()
+    engine.submit(long)
+    engine.submit(short)
+    found = [completion for _ in range(12) for completion in engine.step()]
+    assert {one.id: one.token_ids for one in found} == alone
+    assert [one.id for one in engine.unfinished()] == ["going"]
+
+
+def test_the_time_of_an_answer_counts_from_its_first_piece(tiny, engine):
+    engine.entering_tokens = 64
+    engine.submit(Request(0, requests(tiny)[0].prompt_ids * 20, Sampling(max_new_tokens=3)))
+    engine.step()
+    begun = time.monotonic()
+    [done] = engine.run()
+    assert done.latency_seconds > time.monotonic() - begun
 
 
 def test_a_cancelled_request_leaves_at_once_and_the_others_do_not_notice(tiny, engine, expected):

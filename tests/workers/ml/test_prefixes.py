@@ -94,6 +94,18 @@ def test_a_prefix_in_use_stays_and_the_next_one_waits_for_its_rows(tiny):
     assert engine.counts.prefixes == 2
 
 
+def test_what_has_to_go_for_a_longer_prefix_is_taken_over_by_it(tiny):
+    prompts = prompts_of(tiny, SCHEMAS[0])
+    schema = common_prefix(prompts)
+    longer = [*schema, *schema[::-1]]
+    engine = Engine(tiny)
+    engine.prefixes.limit = (len(longer) + 1) * engine.prefixes.bytes_per_position
+    warm(engine, schema)
+    warm(engine, longer)
+    assert engine.counts.prefix_tokens == len(longer)
+    assert engine.prefixes.get(Prefix(tuple(schema))) is None
+
+
 def test_a_prefix_that_no_prompt_can_begin_with_is_not_computed(tiny):
     """And those that are kept stay."""
     context, kept = tiny.context_length, common_prefix(prompts_of(tiny, SCHEMAS[0]))
