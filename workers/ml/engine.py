@@ -36,6 +36,7 @@ from workers.ml.inference import Inference
 from workers.ml.loading import LoadedModel
 from workers.ml.outofmemory import memory_failure, telling_memory
 from workers.ml.places import Places
+from workers.ml.prefill import ENTERING_TOKENS, Prefill
 from workers.ml.prefixes import Prefixes, common_prefix, default_limit
 from workers.ml.rows import Batch, Row, advance, compact, fork, make_row, prefix_batch
 
@@ -44,11 +45,6 @@ from workers.ml.rows import Batch, Row, advance, compact, fork, make_row, prefix
 # tokens took 1.9 times the CPU time of one without (smollm2-135m, fp32), and 0.4 of them bring any;
 # of four rows one almost always does, and nothing is gained.
 DRAFTING_ROWS = 2
-# Prompt tokens that enter in a step or are computed of prefixes before it: bounds activations, and
-# what others wait for. A row that there is no room for as a prefix brings more by itself.
-ENTERING_TOKENS = 2048
-# Where memory runs out it becomes less, but pieces of a few tokens would only be slow.
-FEWEST_ENTERING = 256
 # After memory ran out it takes as many as before again, once it has been idle after so long: what
 # filled it may have been another process.
 SPARING_SECONDS = 600.0
@@ -78,7 +74,6 @@ class Engine:
     ) -> None:
         self.loaded = loaded
         self.max_rows = max_rows
-        self.entering_tokens = ENTERING_TOKENS
         self._spares_until: float | None = None
         self.drafting_rows = DRAFTING_ROWS
         self.on_shrink = on_shrink
@@ -90,6 +85,7 @@ class Engine:
             bytes_per_position=bytes_per_position(self.model.config, loaded.dtype),
             limit=default_limit(loaded.device) if prefix_bytes is None else prefix_bytes,
         )
+        self.prefill = Prefill(self.prefixes, self.counts, self._compute)
         self.adapters = Adapters(self.model)
         self._inference = Inference(self.model, attention=NAME, adapters=self.adapters)
         self._refused: list[Completion] = []
@@ -97,7 +93,6 @@ class Engine:
         self._rows: list[Row] = []
         self.places = Places(self.model.config, loaded.dtype, loaded.device, most=max_rows)
         self._came = False
-        self._room = 0
 
     def generate(
         self, requests: Iterable[Request], *, on_step: Callable[[], None] | None = None
@@ -155,7 +150,7 @@ class Engine:
         count = min(request.shared, len(request.prompt_ids) - 1)
         if count > len(prefix or ()) and self._problem(request) is None:
             shared = Prefix(tuple(request.prompt_ids[:count]), request.adapter)
-            if self._begin(shared):
+            if self.prefill.begin(shared, in_use=self._in_use()):
                 prefix = shared
         self._enqueue(request, prefix)
 
@@ -210,7 +205,7 @@ class Engine:
         if problem is not None:
             self._refused.append(refusal(request, problem))
             return
-        if len(request.prompt_ids) - len(prefix or ()) > self.entering_tokens:
+        if len(request.prompt_ids) - len(prefix or ()) > self.prefill.most:
             prefix = Prefix(tuple(request.prompt_ids[:-1]), request.adapter, beginning=prefix)
         for index in range(request.sampling.n):
             self._waiting.append(self._row(request, prefix, index))
@@ -270,8 +265,7 @@ class Engine:
         self._waiting.extendleft(reversed(again))
         self._rows.clear()
         self.places.most = max(1, count // 2)
-        if self.entering_tokens > FEWEST_ENTERING:
-            self.entering_tokens = max(FEWEST_ENTERING, self.entering_tokens // 2)
+        self.prefill.fewer()
         self._spares_until = time.monotonic() + SPARING_SECONDS
         memory.give_back(self.loaded.device)
         if self.on_shrink is not None and self.places.most < count:
@@ -289,7 +283,7 @@ class Engine:
     def _admit(self) -> None:
         """Takes waiting rows into free places. Answers to one prompt enter as one row."""
         self._lay_out()
-        self._room = self.entering_tokens
+        self.prefill.left = self.prefill.most
         free = self.places.cache.rows - len(self._rows)
         while self._waiting and free:
             row, last = self._waiting[0], self._rows[-1] if self._rows else None
@@ -302,9 +296,9 @@ class Engine:
                 break  # there is no room for longer places until these rows are done
             if not self._has_prefix(row):
                 break  # when a row that uses another one is done, or after its next piece
-            if self._exceeds(len(row.suffix)):
+            if self.prefill.exceeds(len(row.suffix)):
                 break  # in the next step
-            self._room -= len(row.suffix)
+            self.prefill.left -= len(row.suffix)
             row.entered = row.entered or time.monotonic()
             self._rows.append(self._waiting.popleft())
             free -= 1
@@ -323,15 +317,11 @@ class Engine:
     def _spare_no_longer(self) -> None:
         """Where memory ran out long ago, take as many rows as at first."""
         if self._spares_until is not None and time.monotonic() > self._spares_until:
-            self.places.most, self.entering_tokens = self.max_rows, ENTERING_TOKENS
+            self.places.most, self.prefill.most = self.max_rows, ENTERING_TOKENS
             self._spares_until = None
 
     def _row(self, request: Request, prefix: Prefix | None, index: int) -> Row:
         return make_row(request, prefix, self.loaded.context_length, index=index)
-
-    def _exceeds(self, tokens: int) -> bool:
-        """Whether so many are too many for what is left of a step; for a whole one none are."""
-        return tokens > self._room and self._room < self.entering_tokens
 
     def _has_prefix(self, row: Row) -> bool:
         """Sees to it that the row's prefix is computed; False while there is no room for it, or
@@ -341,42 +331,19 @@ class Engine:
         if (kept := self.prefixes.get(row.prefix)) is not None:
             row.prefix = kept
             return True
-        if self._begin(row.prefix):
+        if self.prefill.begin(row.prefix, in_use=self._in_use()):
             row.entered = row.entered or time.monotonic()
-            return self._compute(row.prefix)
+            return self.prefill.go_on(row.prefix)
         if len(row.prefix) == len(row.request.prompt_ids) - 1:
             # Its own: it need not wait for room. As a row it wants a longer place.
             row.prefix, self._came = row.prefix.beginning, True
         return False
 
-    def _begin(self, prefix: Prefix) -> bool:
-        """Makes room for a prefix and lets it begin with the longest kept one that it can; before
-        that one may have to go. False while those in use leave no room."""
-        kept = None
-        if not prefix.filled:
-            kept = self.prefixes.longest(prefix.adapter, prefix.token_ids)
-        if kept is not None:
-            prefix.begin_with(kept)
-        if self.prefixes.make_room(prefix, in_use=self._in_use()):
-            return True
-        if kept is not None:
-            prefix.release()
-        return False
-
     def _in_use(self) -> list[Prefix]:
         return [row.prefix for row in self._rows if row.prefix is not None]
 
-    def _compute(self, prefix: Prefix) -> bool:
-        """The next piece of a prefix, or of what it begins with; whether it is whole."""
-        first = prefix.beginning
-        if not prefix.filled and first is not None:
-            if self._compute(first):
-                prefix.begin_with(first)
-            return False
-        count = min(len(prefix) - prefix.filled, self.entering_tokens)
-        if self._exceeds(count):
-            return False
-        self._room -= count
+    def _compute(self, prefix: Prefix, count: int) -> None:
+        """The next tokens of a prefix."""
         batch = prefix_batch(prefix, count, self.places.cache, self.loaded.device)
         self.places.cache.aim_at(prefix)
         try:
@@ -387,13 +354,6 @@ class Engine:
             raise
         finally:
             self.places.cache.aim_at(None)
-        self.counts.prefix_tokens += count
-        if prefix.partly:
-            return False
-        prefix.beginning = None
-        self.prefixes.keep(prefix)
-        self.counts.prefixes += 1
-        return True
 
     def _forward(self, batch: Batch) -> Tensor:
         """Logits [n, vocabulary] at the tokens that want them."""

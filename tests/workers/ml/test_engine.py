@@ -178,7 +178,7 @@ def test_models_that_look_back_over_a_window_are_asked_rightly(tiny_dir, prompts
 def test_prefixes_and_long_prompts_are_computed_in_pieces(tiny_dir, tiny, prompts, window, most):
     loaded = tiny if window is None else looking_back(tiny_dir, window)
     engine = Engine(loaded, max_rows=3)
-    engine.entering_tokens = most
+    engine.prefill.most = most
     assert tokens_of(engine, prompts) == expected(loaded.model, prompts, engine)
     assert engine.counts.steps > engine.counts.prefix_tokens / most
 

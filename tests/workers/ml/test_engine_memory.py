@@ -11,7 +11,7 @@ from core.errors import JobFailure
 from tests.tiny_model import build_tiny_model
 from workers.context import LocalContext
 from workers.ml.cache import RowCache
-from workers.ml.engine import FEWEST_ENTERING, SPARING_SECONDS, Engine
+from workers.ml.engine import SPARING_SECONDS, Engine
 from workers.ml.generation import Request
 from workers.ml.loading import load_base
 from workers.ml.sampling import Sampling
@@ -70,7 +70,7 @@ def test_a_long_prompt_that_does_not_fit_beside_a_row_is_answered_behind_it(tiny
             return super()._forward(batch)
 
     engine = FullOnce(tiny)
-    engine.entering_tokens = 32
+    engine.prefill.most = 32
     engine.submit(short)
     engine.step()
     engine.submit(long)
@@ -91,18 +91,11 @@ def test_a_row_does_not_fail_for_what_is_half_computed_of_another(tiny):
             return super()._forward(batch)
 
     engine = FullOfPieces(tiny)
-    engine.entering_tokens = 32
+    engine.prefill.most = 32
     engine.submit(short)
     engine.step()
     engine.submit(long)
     assert {c.id: c.token_ids for c in engine.run()} == expected
-
-
-def test_pieces_do_not_become_a_few_tokens(tiny):
-    engine = Full(tiny)
-    engine.room = 1
-    assert len(list(engine.generate(requests(tiny)))) == len(QUESTIONS)
-    assert engine.entering_tokens == FEWEST_ENTERING
 
 
 def test_memory_that_runs_out_in_the_middle_loses_no_finished_row(tiny):

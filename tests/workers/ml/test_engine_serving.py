@@ -99,7 +99,7 @@ def test_grown_places_hold_what_they_held():
 
 def test_while_a_long_prompt_is_computed_the_others_go_on(tiny, engine):
     """Each of its pieces costs them no more than a step; nor are their places as long as it is."""
-    engine.entering_tokens, engine.drafting_rows = 64, 0
+    engine.prefill.most, engine.drafting_rows = 64, 0
     some = requests(tiny)
     long = Request("long", some[0].prompt_ids * 20, Sampling(max_new_tokens=3))
     alone = Engine(tiny)
@@ -123,7 +123,7 @@ def test_while_a_long_prompt_is_computed_the_others_go_on(tiny, engine):
 
 
 def test_many_prefixes_at_once_are_no_longer_step_than_one(tiny, engine):
-    engine.entering_tokens, ids = 64, requests(tiny)[0].prompt_ids
+    engine.prefill.most, ids = 64, requests(tiny)[0].prompt_ids
     for number in range(6):
         prompt = [20 + number, *ids * 2]
         shared = len(prompt) - 1
@@ -141,7 +141,7 @@ def test_a_long_prompt_without_room_for_a_prefix_keeps_nobody_waiting(tiny):
     schema, position = ids * 4, Engine(tiny).prefixes.bytes_per_position
     engine = Engine(tiny, prefix_bytes=(len(schema) + 10) * position)
     engine.endings.tokens = set()
-    engine.entering_tokens = 64
+    engine.prefill.most = 64
     long = Request("long", [*schema, *ids * 5], Sampling(max_new_tokens=3))
     short = Request("short", [*schema, *ids], Sampling(max_new_tokens=3))
     alone = {}
@@ -160,7 +160,7 @@ def test_a_long_prompt_without_room_for_a_prefix_keeps_nobody_waiting(tiny):
 
 
 def test_the_time_of_an_answer_counts_from_its_first_piece(tiny, engine):
-    engine.entering_tokens = 64
+    engine.prefill.most = 64
     engine.submit(Request(0, requests(tiny)[0].prompt_ids * 20, Sampling(max_new_tokens=3)))
     engine.step()
     begun = time.monotonic()

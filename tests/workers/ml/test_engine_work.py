@@ -145,7 +145,7 @@ def test_a_prefix_that_goes_on_from_another_computes_the_rest_alone(engine, work
 
 def test_what_long_prompts_of_a_batch_begin_with_is_computed_once(engine, work):
     """Each of them is longer than what may enter in a step."""
-    engine.entering_tokens = OWN - 1
+    engine.prefill.most = OWN - 1
     assert len(list(engine.generate(requests()))) == len(ANSWERS)
     assert work.layer_tokens == PREFIX + len(ANSWERS) * OWN + sum(a - 1 for a in ANSWERS)
 
