@@ -58,35 +58,19 @@ def test_every_row_is_answered_as_if_nothing_had_happened(tiny, sampling):
     assert {c.id: c.token_ids for c in found} == expected
 
 
-def test_a_long_prompt_that_does_not_fit_beside_a_row_is_answered_behind_it(tiny):
-    """Its second piece is what memory does not suffice for."""
+@pytest.mark.parametrize("when", ["its second piece is computed", "the row beside it goes on"])
+def test_a_long_prompt_that_does_not_fit_beside_a_row_is_answered_behind_it(tiny, when):
+    """And that row does not fail for what is half computed of another."""
     short, long = requests(tiny)[0], Request("long", requests(tiny)[2].prompt_ids * 5, Sampling(5))
     expected = {c.id: c.token_ids for c in Engine(tiny).generate([short, long])}
-
-    class FullOnce(Engine):
-        def _forward(self, batch):
-            if batch.step.prefill is not None and self._rows and batch.positions[0]:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return super()._forward(batch)
-
-    engine = FullOnce(tiny)
-    engine.prefill.most = 32
-    engine.submit(short)
-    engine.step()
-    engine.submit(long)
-    assert {c.id: c.token_ids for c in engine.run()} == expected
-    assert engine.places.most == 1
-
-
-def test_a_row_does_not_fail_for_what_is_half_computed_of_another(tiny):
-    """Memory is full in its own step, beside two pieces of a long prompt."""
-    short, long = requests(tiny)[0], Request("long", requests(tiny)[2].prompt_ids * 5, Sampling(5))
-    expected = {c.id: c.token_ids for c in Engine(tiny).generate([short, long])}
+    full = []
 
     class FullOfPieces(Engine):
         def _forward(self, batch):
-            partly = any(row.prefix and row.prefix.filled > 64 for row in self._waiting)
-            if partly and batch.step.prefill is None:
+            partly = any(row.prefix and row.prefix.filled for row in self._waiting)
+            its_piece = batch.step.prefill is not None
+            if self._rows and partly and its_piece == (when == "its second piece is computed"):
+                full.append(batch)
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super()._forward(batch)
 
@@ -96,6 +80,7 @@ def test_a_row_does_not_fail_for_what_is_half_computed_of_another(tiny):
     engine.step()
     engine.submit(long)
     assert {c.id: c.token_ids for c in engine.run()} == expected
+    assert full and engine.places.most == 1
 
 
 def test_memory_that_runs_out_in_the_middle_loses_no_finished_row(tiny):
