@@ -254,21 +254,24 @@ class Engine:
 
     def _shrink(self, failure: JobFailure, *, entering: bool) -> None:
         """Put the rows back in front of those that wait; half as many are taken from now on, and
-        one where it was too much that another was `entering` beside it, or half computed."""
+        one where it was too much that another was `entering` beside it, or half computed. Where
+        none was in use, what enters does so in smaller pieces."""
         rows = [one for row in self._rows for one in (row, *row.forks)]
         count = len(rows)
         self.places.clear()  # first: perhaps they are grown by half
         freed = self._release_partly()
-        if count == 0 or (count == 1 and not entering and not freed):
+        less = entering and (count or self.prefill.divisible)
+        if count < 2 and not freed and not less:
             raise failure
         again = [self._row(row.request, row.prefix, row.index) for row in rows]
         self._waiting.extendleft(reversed(again))
         self._rows.clear()
-        self.places.most = max(1, count // 2)
         self.prefill.fewer()
         self._spares_until = time.monotonic() + SPARING_SECONDS
         memory.give_back(self.loaded.device)
-        if self.on_shrink is not None and self.places.most < count:
+        if count:
+            self.places.most = max(1, count // 2)
+        if self.on_shrink is not None and count > 1:
             self.on_shrink(count, self.places.most)
 
     def _release_partly(self) -> bool:

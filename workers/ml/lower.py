@@ -12,7 +12,6 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from workers.ml import memory
 from workers.ml.packing import Example, Group, common_prefix, families
 
 FREE_SHARE = 0.2  # of the free memory that may hold what the lower layers give
@@ -39,11 +38,12 @@ def kept_bytes(model: PeftModel, examples: Sequence[Example], *, share_prefix: b
 
 
 def has_room(
-    model: PeftModel, examples: Sequence[Example], *, share_prefix: bool, device: str
+    model: PeftModel, examples: Sequence[Example], *, share_prefix: bool, free: int
 ) -> bool:
-    """Whether there are layers that run once, and memory for what comes out of them."""
+    """Whether there are layers that run once, and of `free` bytes enough for what comes out of
+    them."""
     size = kept_bytes(model, examples, share_prefix=share_prefix)
-    return first_adapted_layer(model) > 0 and size <= FREE_SHARE * memory.available(device)
+    return first_adapted_layer(model) > 0 and size <= FREE_SHARE * free
 
 
 class LowerStates:

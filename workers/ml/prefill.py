@@ -28,9 +28,14 @@ class Prefill:
         self._counts = counts
         self._compute = compute
 
+    @property
+    def divisible(self) -> bool:
+        """Whether a step may take fewer."""
+        return self.most > FEWEST_ENTERING
+
     def fewer(self) -> None:
         """After memory ran out."""
-        if self.most > FEWEST_ENTERING:
+        if self.divisible:
             self.most = max(FEWEST_ENTERING, self.most // 2)
 
     def exceeds(self, tokens: int) -> bool:
@@ -38,17 +43,21 @@ class Prefill:
         return tokens > self.left and self.left < self.most
 
     def begin(self, prefix: Prefix, *, in_use: Collection[Prefix]) -> bool:
-        """Makes room for a prefix and lets it begin with the longest kept one that it can; before
-        that one may have to go. False while those in use leave no room."""
+        """Makes room for a prefix and lets it begin with the longest kept one that it can, or what
+        it begins with; before that one may have to go. False while those in use leave no room."""
         kept = None
         if not prefix.filled:
             kept = self._prefixes.longest(prefix.adapter, prefix.token_ids)
-        if kept is not None:
-            prefix.begin_with(kept)
+        first = prefix
+        if kept is not None and len(kept) < len(prefix.beginning or ()):
+            first = prefix.beginning  # others' too: it shall be there whole
+        begins = kept is not None and not first.filled
+        if begins:
+            first.begin_with(kept)
         if self._prefixes.make_room(prefix, in_use=in_use):
             return True
-        if kept is not None:
-            prefix.release()
+        if begins:
+            first.release()
         return False
 
     def go_on(self, prefix: Prefix) -> bool:

@@ -42,19 +42,18 @@ class Shelf:
         self._at_hand.move_to_end(name)
         return self._at_hand[name]
 
-    def make_room(self, *, in_use: Collection[str]) -> bool:
-        """Let go of the one that was used least recently, unless there is room for one more; False
-        if all are in use."""
-        if len(self._at_hand) < self.most:
-            return True
-        idle = next((name for name in self._at_hand if name not in in_use), None)
-        if idle is None:
-            return False
-        self.engine.unload_adapter(idle)
-        del self._at_hand[idle]
-        return True
+    def has_room(self, *, in_use: Collection[str]) -> bool:
+        """Whether one more may be put: there is a place, or one that is not in use."""
+        return len(self._at_hand) < self.most or not self._at_hand.keys() <= {*in_use}
 
-    def put(self, name: str, folder: Path) -> None:
-        """JobFailure (config) where it is hostile, does not fit or is more than plain LoRA."""
+    def put(self, name: str, folder: Path, *, in_use: Collection[str]) -> None:
+        """Loads it, and then lets go of the one that was used least recently where it was one too
+        many: for one that can't be loaded none goes. JobFailure (config) where it is hostile, does
+        not fit or is more than plain LoRA."""
         self.engine.load_adapter(name, folder)
+        idle = [one for one in self._at_hand if one not in in_use]
         self._at_hand[name] = AtHand(folder)
+        if len(self._at_hand) > self.most:
+            # First: it is gone from the engine also where memory runs out on the way.
+            del self._at_hand[idle[0]]
+            self.engine.unload_adapter(idle[0])

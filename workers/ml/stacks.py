@@ -114,10 +114,11 @@ class Stack:
         adapter's A and B."""
         few = FEW_TOKENS if mix.only is not None else FEW_TOKENS_MIXED
         dtype = self._down.dtype if len(x) <= few else x.dtype
+        x = x.to(dtype)
         if mix.only is not None:
-            self._add_only(outs, x.to(dtype), mix.only)
+            self._add_only(outs, x, mix.only)
         elif mix.together is not None:
-            self._add_together(outs, x.to(dtype), mix)
+            self._add_together(outs, x, mix)
         else:
             for slot, tokens in mix.apart:
                 self._add_apart(outs, x, slot, tokens)
@@ -146,7 +147,7 @@ class Stack:
             return
         narrow = F.linear(x.index_select(0, tokens), self._down[slot].to(x.dtype))
         for out, part, up in self._by_layers(outs, narrow):
-            out.index_add_(0, tokens, part @ up[slot].to(x.dtype))
+            out.index_add_(0, tokens, (part @ up[slot].to(x.dtype)).to(out.dtype))
 
     def _by_layers(
         self, outs: Sequence[Tensor], narrow: Tensor

@@ -111,9 +111,8 @@ class Training:
         run does as it did at first, in groups of the same size: to the last bit."""
         plan, size = self.plan, 0 if self.world.sharded else self.plan.lower_cache
         if size is None:
-            room = has_room(
-                self.model, self.examples, share_prefix=plan.share_prefix, device=self.device
-            )
+            free = self.world.room(memory.available(self.device))
+            room = has_room(self.model, self.examples, share_prefix=plan.share_prefix, free=free)
             size = plan.micro_batch if self.world.smallest(room) else 0
         if size:
             groups = self._groups(self.examples, size)

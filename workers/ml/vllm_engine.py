@@ -45,6 +45,7 @@ class VllmEngine:
         self._ends = sorted(ends)
         self.counts = Counts()
         self._adapters: dict[str, Any] = {}
+        self._asked: dict[str, Asked] = {}
         self._numbers = 0
         self._llm = self._vllm.LLM(
             model=str(model_dir),
@@ -71,14 +72,16 @@ class VllmEngine:
     def unload_adapter(self, name: str) -> None:
         if name not in self._adapters:
             raise JobFailure("config", f"no adapter {name!r} is loaded")
+        if any(one.request.adapter == name for one in self._asked.values()):
+            raise JobFailure("config", f"adapter {name!r} is in use; unload it when it is idle")
         self._llm.llm_engine.remove_lora(self._adapters.pop(name).lora_int_id)
 
     def generate(
         self, requests: Iterable[Request], *, on_step: Callable[[], None] | None = None
     ) -> Iterator[Completion]:
         """Completions as they finish. What is not finished is taken back if the caller stops."""
-        asked: dict[str, Asked] = {}
-        engine, context = self._llm.llm_engine, self._llm.model_config.max_model_len
+        asked, engine = self._asked, self._llm.llm_engine
+        context = self._llm.model_config.max_model_len
         began = time.monotonic()
         try:
             for number, request in enumerate(requests):
@@ -95,17 +98,18 @@ class VllmEngine:
                 )
             while asked:
                 for output in engine.step():
-                    yield from self._ended(output, asked, time.monotonic() - began)
+                    yield from self._ended(output, time.monotonic() - began)
                 self.counts.steps += 1
                 if on_step is not None:
                     on_step()
         finally:
             if asked:
                 engine.abort_request(list(asked))
+                asked.clear()
 
-    def _ended(self, output, asked: dict[str, "Asked"], seconds: float) -> list[Completion]:
+    def _ended(self, output, seconds: float) -> list[Completion]:
         """The answers that are over, each as soon as it is; vLLM may bring them one by one."""
-        one = asked.get(output.request_id)
+        one = self._asked.get(output.request_id)
         if one is None:
             return []
         done = [
@@ -118,7 +122,7 @@ class VllmEngine:
         self.counts.head_tokens += sum(tokens)
         self.counts.trunk_tokens += sum(max(0, count - 1) for count in tokens)
         if not one.open:
-            del asked[output.request_id]
+            del self._asked[output.request_id]
             self.counts.trunk_tokens += len(one.request.prompt_ids) - (
                 output.num_cached_tokens or 0
             )

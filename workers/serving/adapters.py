@@ -36,9 +36,9 @@ class Adapters:
         fetched = self._fetching[key]
         if not fetched.done():
             return False
-        if fetched.exception() is None and not self._shelf.make_room(in_use=in_use):
+        if fetched.exception() is None and not self._shelf.has_room(in_use=in_use):
             return False
-        self._shelf.put(key, self._fetching.pop(key).result())
+        self._shelf.put(key, self._fetching.pop(key).result(), in_use=in_use)
         return True
 
     def in_the_way(self, key: str) -> str | None:

@@ -14,6 +14,7 @@ from workers.ml.cache import RowCache
 from workers.ml.engine import SPARING_SECONDS, Engine
 from workers.ml.generation import Request
 from workers.ml.loading import load_base
+from workers.ml.prefill import FEWEST_ENTERING
 from workers.ml.sampling import Sampling
 from workers.recipes import generate
 
@@ -81,6 +82,39 @@ def test_a_long_prompt_that_does_not_fit_beside_a_row_is_answered_behind_it(tiny
     engine.submit(long)
     assert {c.id: c.token_ids for c in engine.run()} == expected
     assert full and engine.places.most == 1
+
+
+def test_a_long_prompt_is_computed_in_pieces_for_which_memory_suffices(tiny):
+    """Also where no row is in use, which could be one less."""
+    long = Request("long", requests(tiny)[2].prompt_ids * 20, Sampling(max_new_tokens=5))
+    expected = [c.token_ids for c in Engine(tiny).generate([long])]
+    pieces = []
+
+    class Narrow(Engine):
+        def _forward(self, batch):
+            pieces.append(len(batch.token_ids))
+            if len(batch.token_ids) > FEWEST_ENTERING:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super()._forward(batch)
+
+    shrunk = []
+    engine = Narrow(tiny, on_shrink=lambda *counts: shrunk.append(counts))
+    engine.prefill.most = 600
+    assert len(long.prompt_ids) > 600
+    assert [c.token_ids for c in engine.generate([long])] == expected
+    assert pieces[:3] == [600, 300, FEWEST_ENTERING] and not shrunk
+    assert engine.places.most is None, "rows are not what was too much"
+
+
+def test_memory_that_does_not_suffice_for_the_smallest_piece_is_a_failure(tiny):
+    class NoPiece(Engine):
+        def _forward(self, batch):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    engine = NoPiece(tiny)
+    with pytest.raises(JobFailure) as failure:
+        list(engine.generate([Request("long", requests(tiny)[2].prompt_ids * 20, Sampling())]))
+    assert failure.value.klass == "oom_gpu"
 
 
 def test_memory_that_runs_out_in_the_middle_loses_no_finished_row(tiny):

@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.training.hyperparameters import LoraSettings
 from workers.ml import lora
-from workers.ml.lower import Indivisible, LowerStates
+from workers.ml.lower import FREE_SHARE, Indivisible, LowerStates, has_room, kept_bytes
 from workers.ml.module import TrainingModule
 from workers.ml.packing import Example, groups_of
 
@@ -18,8 +18,8 @@ SCALED = {"embedding_multiplier": 12.0}
 NUMBERED = {"layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 4096}
 
 
-def lower_states(kind: str, **more) -> LowerStates:
-    """Those of a random model of four layers, of which the last one is adapted."""
+def adapted(kind: str, **more):
+    """A random model of four layers, of which the last one is adapted."""
     config = AutoConfig.for_model(
         kind,
         vocab_size=400,
@@ -35,7 +35,11 @@ def lower_states(kind: str, **more) -> LowerStates:
     base = AutoModelForCausalLM.from_config(config)
     model = lora.attach_adapter(base, LoraSettings(layers=1), seed=0)
     TrainingModule(model)
-    return LowerStates(model, EXAMPLES)
+    return model
+
+
+def lower_states(kind: str, **more) -> LowerStates:
+    return LowerStates(adapted(kind, **more), EXAMPLES)
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "mistral", "gemma"])
@@ -59,3 +63,12 @@ def test_a_model_that_would_learn_something_else_is_not_divided(kind, more):
 def test_a_model_that_keeps_its_layers_in_another_way_is_not_divided():
     with pytest.raises(Indivisible):
         lower_states("phi")
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_there_is_room_where_a_share_of_what_is_free_holds_what_the_lower_layers_give(share_prefix):
+    model = adapted("llama")
+    size = kept_bytes(model, EXAMPLES, share_prefix=share_prefix)
+    enough = int(size / FREE_SHARE) + 1
+    assert has_room(model, EXAMPLES, share_prefix=share_prefix, free=enough)
+    assert not has_room(model, EXAMPLES, share_prefix=share_prefix, free=enough // 2)

@@ -47,6 +47,21 @@ def test_a_prefix_goes_on_piece_by_piece_from_what_it_begins_with(prefill, compu
     assert long.filled == 30 and schema.filled == 14 and long.beginning is None
 
 
+def test_what_many_begin_with_is_kept_whole_though_a_part_of_it_is_there(prefill, computed):
+    """Else each of the others would compute the rest of it for itself."""
+    few = Prefix(tuple(range(4)))
+    assert prefill.begin(few, in_use=[]) and prefill.go_on(few)
+    schema = Prefix(tuple(range(14)))
+    for end in (77, 78):
+        prompt = Prefix((*range(14), end, end), beginning=schema)
+        whole = False
+        while not whole:
+            prefill.left = prefill.most
+            assert prefill.begin(prompt, in_use=[])
+            whole = prefill.go_on(prompt)
+    assert computed == [4, 10, 2, 2]
+
+
 def test_without_room_nothing_is_begun(prefill):
     kept = Prefix(tuple(range(60)))
     prefill.most = prefill.left = 60

@@ -11,6 +11,7 @@ from workers.ml.generation import Request
 from workers.ml.loading import load_base
 from workers.ml.sampling import Sampling
 from workers.ml.shelf import Shelf
+from workers.ml.stacks import Stack
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,8 @@ def say(engine, adapter):
 
 
 def put(shelf, folders, name, in_use=()):
-    assert shelf.make_room(in_use=in_use)
-    shelf.put(name, folders[1][name])
+    assert shelf.has_room(in_use=in_use)
+    shelf.put(name, folders[1][name], in_use=in_use)
 
 
 def test_the_least_recently_used_one_leaves(engine, folders):
@@ -61,16 +62,39 @@ def test_one_in_use_stays_and_there_is_no_room_if_all_are(engine, folders):
     shelf = Shelf(engine, most=2)
     for name in "ab":
         put(shelf, folders, name)
-    assert not shelf.make_room(in_use={"a", "b"})
+    assert not shelf.has_room(in_use={"a", "b"})
     put(shelf, folders, "c", in_use={"a"})
     assert [name in shelf for name in "abc"] == [True, False, True]
 
 
 def test_one_that_does_not_fit_is_refused_and_takes_no_place(engine, folders, tmp_path):
     shelf = Shelf(engine, most=1)
+    put(shelf, folders, "b")
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(JobFailure) as refused:
-        shelf.put("a", tmp_path)
+        shelf.put("a", tmp_path, in_use=())
     assert refused.value.klass == "config"
-    assert "a" not in shelf
+    assert "a" not in shelf and "b" in shelf
     put(shelf, folders, "a")
+
+
+def test_where_memory_runs_out_while_one_leaves_it_is_gone_and_others_can_come(
+    engine, folders, monkeypatch
+):
+    shelf = Shelf(engine, most=1)
+    put(shelf, folders, "a")
+    expected = say(engine, "a")
+
+    def full(stack):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stack, "trim", full)
+        with pytest.raises(JobFailure) as failure:
+            put(shelf, folders, "b")
+    assert failure.value.klass == "oom_gpu"
+    assert "a" not in shelf and "b" in shelf
+    put(shelf, folders, "c")
+    put(shelf, folders, "a")
+    assert [name in shelf for name in "abc"] == [True, False, False]
+    assert say(engine, "a") == expected

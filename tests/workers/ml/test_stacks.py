@@ -67,6 +67,21 @@ def test_tokens_of_a_step_get_their_own_adapters_product(slots, together, dtype,
     check(stack, weights, slots, dtype=dtype, tolerance=tolerance)
 
 
+def test_few_tokens_have_products_in_fp32_also_adapter_by_adapter():
+    """Weights and narrow products are not rounded to bf16 on the way: what is added is."""
+    stack, slots = made(torch.bfloat16, ranks=[RANKS[0], RANKS[2], RANKS[1]])
+    mix_slots = [0] * 100 + [2]
+    assert Mix.of(mix_slots).apart
+    x = torch.randn(len(mix_slots), IN, generator=torch.Generator().manual_seed(1)).bfloat16()
+    outs = [torch.zeros(len(mix_slots), out, dtype=torch.bfloat16) for out in OUTS]
+    stack.add_to(outs, x, Mix.of(mix_slots))
+    for layer, out in enumerate(outs):
+        rows = [
+            product(x[i].float(), slots[s][layer], OUTS[layer]) for i, s in enumerate(mix_slots)
+        ]
+        torch.testing.assert_close(out, torch.stack(rows).bfloat16(), atol=1e-6, rtol=0.005)
+
+
 @pytest.mark.parametrize("slot", [0, 1, 2])
 @pytest.mark.parametrize("tokens", [1, 40], ids=["few", "many"])
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ requests waits for ever."""
 import pytest
 import torch
 
-from core.errors import NotFound
+from core.errors import JobFailure, NotFound
 from core.serving.exchange import Asked
 from core.serving.wire import Chat, Failed, Request, Usage
 from tests.tiny_model import build_tiny_model
@@ -187,4 +187,18 @@ def test_none_leaves_for_an_adapter_that_is_not_to_be_had(monkeypatch):
     park(server, "wrong", "gone")
     seat(server, until=lambda: "wrong" not in server.parked)
     assert server.exchange.told["wrong"][0].code == "model_not_found"
+    assert server.adapters.at_hand("a", in_use=()) and server.adapters.at_hand("b", in_use=())
+
+
+def test_none_leaves_for_an_adapter_that_can_not_be_used(monkeypatch):
+    def load(self, name, folder):
+        if name == "dora":
+            raise JobFailure("config", "it is no plain LoRA")
+
+    server, talks = seats(monkeypatch, fetch=lambda key: key)
+    talks.seated.clear()
+    monkeypatch.setattr(Weightless, "load_adapter", load)
+    park(server, "wrong", "dora")
+    seat(server, until=lambda: "wrong" not in server.parked)
+    assert "no plain LoRA" in server.exchange.told["wrong"][0].message
     assert server.adapters.at_hand("a", in_use=()) and server.adapters.at_hand("b", in_use=())
