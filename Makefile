@@ -8,9 +8,9 @@
 #   make fuzz    10,000 requests made up from the OpenAPI document, on both databases; SEED=…
 #   make chaos   every fault, then ten minutes of random ones; SEED=…
 #   make bench   all of benchmarks/ against peers, MINUTES=… at most; or one: bench-training,
-#                bench-memory, bench-inference, bench-adapters, bench-latency, bench-growth,
-#                bench-accuracy, bench-serve, bench-queue, bench-api; bench-page writes
-#                docs/performance.md from what is there
+#                bench-tried, bench-memory, bench-inference, bench-quantised, bench-adapters,
+#                bench-latency, bench-growth, bench-accuracy, bench-serve, bench-queue, bench-api;
+#                bench-page writes docs/performance.md from what is there
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m
@@ -23,7 +23,7 @@ export PYTHONUTF8 := 1
 INSTALLED := $(VENV)/.installed
 
 .PHONY: setup demo demo-short up test lint proof fuzz gpu-check chaos chaos-setup
-BENCHES := training memory inference adapters latency growth accuracy serve
+BENCHES := training tried memory inference quantised adapters latency growth accuracy serve
 .PHONY: bench bench-data bench-queue bench-api bench-page $(BENCHES:%=bench-%)
 .DELETE_ON_ERROR:
 
@@ -87,7 +87,8 @@ chaos-setup:
 	@tests/faults/install-rabbitmq.sh
 
 # Each goes on where it was stopped; peers are installed when they are first met (llama.cpp needs a
-# C++ compiler). DATA is a folder with `db.sqlite` and `examples.jsonl`; MINUTES bounds the whole.
+# C++ compiler). DATA is a folder with `db.sqlite` and `examples.jsonl`; MINUTES bounds those with
+# models, which take no longer than a round or a training beyond it.
 BENCH_MODELS ?= smollm2-135m qwen2.5-coder-0.5b
 
 bench-data:

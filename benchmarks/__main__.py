@@ -4,7 +4,8 @@
 
 FOLDER is GeoQuery's. Growth is measured with the smallest model alone. What is finished within
 `--minutes` is not begun again by the next call, what was stopped goes on, and when all is there the
-next call begins anew.
+next call begins anew; but for the trainings of goal 10, hours each, which stay in
+.tuneyard/bench/accuracy until somebody deletes them.
 """
 
 import argparse

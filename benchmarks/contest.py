@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import record
 from cli.platform.leash import dies_with
 
 FOLDER = Path(".tuneyard/bench")
@@ -79,10 +80,12 @@ class Player:
 
 @dataclass
 class Outcome:
-    """`about` and `rounds` by contestant, the rounds in the order in which they were played."""
+    """`about` and `rounds` by contestant, the rounds in the order in which they were played;
+    `commits`: those at which they were."""
 
     about: dict[str, Figures]
     rounds: dict[str, list[Figures]]
+    commits: list[str] = field(default_factory=list)
 
     def median(self, name: str, figure: str) -> float:
         return statistics.median(one[figure] for one in self.rounds[name])
@@ -109,6 +112,7 @@ def contest(
     until = time.monotonic() + 60 * (float("inf") if minutes is None else minutes)
     if _played(outcome) < rounds:
         _require_time(name, until)
+        outcome.commits = list(dict.fromkeys([*outcome.commits, record.commit()]))
         with ExitStack() as stack:
             players = []
             for contestant in contestants:
@@ -144,7 +148,7 @@ def _require_time(name: str, until: float) -> None:
 
 
 def _keep(kept: Path, contestants: Sequence[Contestant], outcome: Outcome) -> None:
-    told = {"contestants": _described(contestants), **asdict(outcome)}
+    told = {"cpu": _cpu(), "contestants": _described(contestants), **asdict(outcome)}
     partial = kept.with_suffix(".new")
     partial.write_text(json.dumps(told), encoding="utf-8")
     partial.replace(kept)
@@ -153,9 +157,15 @@ def _keep(kept: Path, contestants: Sequence[Contestant], outcome: Outcome) -> No
 def _resumed(kept: Path, contestants: Sequence[Contestant]) -> Outcome:
     if kept.exists():
         found = json.loads(kept.read_text(encoding="utf-8"))
-        if found.pop("contestants") == _described(contestants):
+        cpu, described = found.pop("cpu", None), found.pop("contestants")
+        if cpu == _cpu() and described == _described(contestants):
             return Outcome(**found)
     return Outcome({}, {contestant.name: [] for contestant in contestants})
+
+
+def _cpu() -> str:
+    """Rounds of another machine are no rounds of this one."""
+    return record.machine()["cpu"]
 
 
 def _described(contestants: Sequence[Contestant]) -> dict[str, list[str]]:

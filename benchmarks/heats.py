@@ -32,12 +32,13 @@ def play(
 ) -> dict[str, Any]:
     """`told` with the comparisons of all heats behind those that it has, and with the rounds by
     heat: somebody may play in two. `left`: the minutes that all of them have."""
-    whole = {"comparisons": [], "about": {}, "rounds": {}} | told
+    whole = {"comparisons": [], "about": {}, "rounds": {}, "commits": []} | told
     for heat in heats:
         outcome = contest(f"{name}-{heat.name}", heat.contestants, rounds=rounds, minutes=left())
         whole["comparisons"] = whole["comparisons"] + conclude(outcome, heat.compared(outcome))
         whole["about"] = whole["about"] | outcome.about
         whole["rounds"] = whole["rounds"] | {heat.name: outcome.rounds}
+        whole["commits"] = [*dict.fromkeys([*whole["commits"], *outcome.commits])]
         record.write(name, whole)
     return whole
 

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,14 +12,29 @@ from typing import Any
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 RESULTS = Path(__file__).parent / "results"
+# What benchmarks write themselves: it makes no other program of a commit.
+WRITTEN = ("benchmarks/results", "docs/performance", "docs/performance.md")
 
 
 def write(name: str, figures: dict[str, Any]) -> None:
+    """`figures` that were measured bit by bit say themselves at which `commits`."""
     RESULTS.mkdir(exist_ok=True)
-    about = {"machine": machine(), "versions": versions(), "commit": commit(), "date": today()}
-    whole = figures | about
+    whole = figures | {"machine": machine(), "versions": versions(), "date": today()}
+    whole["commit"] = ", ".join(figures.get("commits", ())) or commit()
     text = json.dumps(whole, ensure_ascii=False, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    print(f"{name}.json: {told(whole)}", file=sys.stderr, flush=True)
+
+
+def told(figures: dict[str, Any]) -> str:
+    """Where, with what and when, in a line."""
+    versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
+    commit = f"commit {figures['commit']}, {figures['date']}"
+    return f"{place(figures['machine'])}; {versions}; {commit}"
+
+
+def place(machine: dict[str, Any]) -> str:
+    return f"{machine['cores']} cores {machine['cpu']}, {machine['memory_gib']} GiB"
 
 
 def machine() -> dict[str, Any]:
@@ -42,9 +58,15 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit, with a plus behind it where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+    """The commit, with a plus behind it where the program differs from it."""
+    head = _git("rev-parse", "--short=12", "HEAD")
+    others = [f":(exclude){path}" for path in WRITTEN]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *others)
+    return f"{head}{'+' if changed else ''}" if head else "unknown"
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True).stdout.strip()
 
 
 def today() -> str:

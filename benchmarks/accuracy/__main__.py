@@ -5,9 +5,9 @@
 
 Ours on an 8-bit base and on one that is not quantised, TRL at equal epochs, and the base asked with
 no and with three examples; `strict` is the split in which no query's template occurs in training. A
-finished cell is kept and told at once, so the same command goes on; `--minutes`: no cell begins
-later; `--epochs`: not as many as the product chooses. Writes for each split
-benchmarks/results/accuracy-NAME-SPLIT.json, or accuracy-NAME-SPLIT-E-epochs.json.
+finished cell is kept (.tuneyard/bench/accuracy) and told at once, so the same command goes on;
+`--minutes`: no cell begins later; `--epochs`: not as many as the product chooses. Writes for each
+split benchmarks/results/accuracy-NAME-SPLIT.json, or accuracy-NAME-SPLIT-E-epochs.json.
 """
 
 import argparse
@@ -44,12 +44,20 @@ def main() -> None:
     options = parser.parse_args()
     minutes = math.inf if options.minutes is None else options.minutes
     until = time.monotonic() + 60 * minutes
+    missing = []
     for split in options.splits.split(","):
-        print(table(measure(split, options, until)))
+        figures, left = measure(split, options, until)
+        print(table(figures))
+        missing += left
+    if missing:
+        raise SystemExit(f"time is up before {', '.join(missing)}; the same command goes on")
 
 
-def measure(split: str, options: argparse.Namespace, until: float) -> dict[str, Any]:
-    """What there is of a split when its cells are done, or time is up; told after each cell."""
+def measure(
+    split: str, options: argparse.Namespace, until: float
+) -> tuple[dict[str, Any], list[str]]:
+    """What there is of a split when its cells are done, or time is up, and the names of those that
+    are not; told after each cell."""
     home = (FOLDER / f"{options.model}-{options.epochs or 'auto'}").absolute()
     wanted = [*cells(split, options.seeds or SEEDS.get(options.model, 3))]
     length = f"-{options.epochs:g}-epochs" if options.epochs else ""
@@ -63,12 +71,11 @@ def measure(split: str, options: argparse.Namespace, until: float) -> dict[str, 
         if (home / cell.name / "rows.json").exists():
             continue
         if time.monotonic() > until:
-            print("time is up; the same command goes on from here", file=sys.stderr)
             break
         print(cell.name, file=sys.stderr, flush=True)
         work(cell, home / cell.name, options)
         tell()
-    return tell()
+    return tell(), [one.name for one in wanted if not (home / one.name / "rows.json").exists()]
 
 
 def work(cell: Cell, folder: Path, options: argparse.Namespace) -> None:

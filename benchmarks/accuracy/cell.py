@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import record
 from benchmarks.accuracy.material import beginning, make_dataset, three_shot_schema
 from benchmarks.calling import peer
 from cli.platform.leash import dies_with
@@ -93,7 +94,8 @@ def evaluate(told: dict[str, Any], inputs: dict[str, Path], folder: Path) -> Non
     ctx = LocalContext(params, inputs, folder / "evaluate")
     figures = recipe.run(ctx)
     rows = [ctx.rows[index] for index in sorted(ctx.rows)]
-    write(folder / "rows.json", {"figures": figures, "rows": rows})
+    measured = {"figures": figures, "rows": rows, "commit": record.commit()}
+    write(folder / "rows.json", measured)
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

@@ -38,6 +38,9 @@ def conclude(
         "split": split,
         "aim": AIMS.get((model, split)),
         "epochs": epochs,
+        "commits": [
+            *dict.fromkeys(run["commit"] for runs in done.values() for run in runs.values())
+        ],
         "accuracies": [_accuracy(method, [*runs.values()]) for method, runs in done.items()],
         "differences": [*_differences(done)],
     }

@@ -85,12 +85,12 @@ class Bench:
         return Heat(precision, players, lambda _: whole_trainings(self.material, precision))
 
     def ours(self, precision: str) -> Contestant:
-        told = self._told(precision) | {"micro_batch": BATCH}
+        told = self.told(precision) | {"micro_batch": BATCH}
         return calling.ours(f"ours-{precision}", "training.ours", told)
 
     def peer(self, name: str, precision: str, settings: dict[str, Any]) -> Contestant:
         script = {"classic": "classic.py", "trl": "trl_sft.py", "peft": "peft_plain.py"}[name]
-        given = self._told(precision) | {"batch": self.peer_batch, "checkpointing": False}
+        given = self.told(precision) | {"batch": self.peer_batch, "checkpointing": False}
         return calling.peer(
             f"{name}-{precision}", "hf", script, given | settings, tuned=name != "classic"
         )
@@ -125,7 +125,7 @@ class Bench:
         told = padded | {"gradients": str(path), "max_grad_norm": 0.0}
         return difference(self.ours("fp32"), self.peer("trl", "fp32", told), path)
 
-    def _told(self, precision: str) -> dict[str, Any]:
+    def told(self, precision: str) -> dict[str, Any]:
         material = self.material
         return {
             "model": str(material.model),

@@ -13,10 +13,12 @@ def build_training(
     micro_batch: int,
     gradient_checkpointing: bool = False,
     layers: int,
+    lower_cache: int = 0,
     epochs: float = 1,
     reporter: "Silent | None" = None,
 ):
-    """A `Training`; the layers below the adapted ones run in every step."""
+    """A `Training`; the layers below the adapted ones run in every step, unless `lower_cache` says
+    in groups of how many examples they are to be run once."""
     from core.training.sizing import Sizing
     from workers.ml import lora, memory
     from workers.ml.plan import Plan
@@ -39,7 +41,7 @@ def build_training(
         early_stopping=None,
         seed=1,
         gradient_checkpointing=gradient_checkpointing,
-        lower_cache=0,
+        lower_cache=lower_cache,
     )
     sizing = Sizing(
         loaded.model.config,

@@ -12,13 +12,12 @@ import random
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+from benchmarks import record
 from benchmarks.training.loop import Silent
 from benchmarks.training.material import STORE
 
-RESULTS = Path(__file__).parent.parent / "results"
 BATCH = 16
 SHORT = {"prefix": 40, "prompt": 25, "completion": 45}
 LONG = {"prefix": 300, "prompt": 60, "completion": 250}
@@ -51,9 +50,8 @@ def main() -> None:
         found.append(json.loads(ran.stdout.splitlines()[-1]))
         print(line(found[-1]), flush=True)
     if options.only is None:
-        RESULTS.mkdir(exist_ok=True)
-        text = json.dumps(found, indent=1)
-        (RESULTS / f"training-memory-{options.model}.json").write_text(text + "\n")
+        told = {"model": options.model, "settings": found}
+        record.write(f"training-memory-{options.model}", told)
 
 
 def line(one: dict[str, Any]) -> str:

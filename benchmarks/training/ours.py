@@ -34,8 +34,9 @@ def main() -> None:
         )
 
 
-def build(told: dict[str, Any]):
-    """The training, and what the weights of the base take."""
+def build(told: dict[str, Any], *, layers: int | None = None, lower_cache: int = 0):
+    """The training, and what the weights of the base take. `layers`: adapt so many, the last ones,
+    with an adapter that begins as a job's does."""
     import torch
     from safetensors.torch import load_file
 
@@ -51,15 +52,18 @@ def build(told: dict[str, Any]):
     loaded = load_base(
         Path(told["model"]), quantization=told["quantization"], precision=told["precision"]
     )
-    adapted = attach_adapter(loaded.model, LoraSettings(layers="all"), seed=1)
-    load_adapter_weights(adapted, load_file(Path(told["adapter"]) / "adapter_model.safetensors"))
+    adapted = attach_adapter(loaded.model, LoraSettings(layers=layers or "all"), seed=1)
+    if layers is None:
+        weights = load_file(Path(told["adapter"]) / "adapter_model.safetensors")
+        load_adapter_weights(adapted, weights)
     training = build_training(
         adapted,
         loaded,
         examples,
         batch_size=told["batch"],
         micro_batch=told["micro_batch"],
-        layers=loaded.model.config.num_hidden_layers,
+        layers=layers or loaded.model.config.num_hidden_layers,
+        lower_cache=lower_cache,
     )
     return training, loaded.weight_bytes
 

@@ -5,6 +5,8 @@ import sqlite3
 
 import pytest
 
+from benchmarks import record
+from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy import cell
 from benchmarks.accuracy.cells import Cell, cells
 from benchmarks.accuracy.conclusion import conclude
@@ -110,7 +112,8 @@ def leave(home, cell: Cell, *right: bool) -> None:
     folder = home / cell.name
     folder.mkdir(parents=True)
     figures = {"invalid_sql": 0.5, "precision": "bf16"}
-    rows = {"figures": figures, "rows": [{"correct": one} for one in right]}
+    commit = "abc" if cell.seed else "def"
+    rows = {"figures": figures, "rows": [{"correct": one} for one in right], "commit": commit}
     (folder / "rows.json").write_text(json.dumps(rows))
 
 
@@ -129,6 +132,26 @@ def test_what_is_done_is_told_and_compared_over_the_seeds_that_both_have(tmp_pat
         "trl-full": ([1], 0.5),
         "base-zero-shot": ([1, 2], 0.75),
     }
+    assert told["commits"] == ["def", "abc"]
     shown = table(told)
     assert "| ours-8bit | bf16 | **75.0%** | 100.0%, 50.0% | 50.0% |" in shown
     assert "| ours-8bit | base-zero-shot | 1, 2 | +75.0 |" in shown
+
+
+def test_when_time_is_up_it_says_what_is_missing_and_does_not_end_well(tmp_path, monkeypatch):
+    """`make bench` comes back to what did not end well."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "results")
+    leave(accuracy.FOLDER / "tiny-auto", Cell("test", "base-zero-shot", 0), True)
+    command = ["accuracy", "data", "--model", "tiny", "--seeds", "1", "--splits", "test"]
+    monkeypatch.setattr("sys.argv", [*command, "--minutes", "0"])
+    with pytest.raises(
+        SystemExit, match="time is up before test-base-three-shot-0, test-ours-8bit"
+    ):
+        accuracy.main()
+    for one in cells("test", 1):
+        if one.method != "base-zero-shot":
+            leave(accuracy.FOLDER / "tiny-auto", one, True)
+    accuracy.main()
+    recorded = json.loads((tmp_path / "results/accuracy-tiny-test.json").read_text())
+    assert len(recorded["accuracies"]) == 5 and recorded["commit"] == "def, abc"

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from benchmarks import contest as contests
+from benchmarks import record
 from benchmarks.comparison import Comparison, conclude, table
 from benchmarks.contest import Contestant, Ended, Outcome, Player, contest, forget
 
@@ -61,13 +62,29 @@ def test_a_finished_contest_starts_no_contestant():
     gone = Contestant("gone", ("no-such-program",))
     contests.FOLDER.mkdir(parents=True)
     kept = {"contestants": {"gone": ["no-such-program"]}, "about": {}, "rounds": {"gone": [{}]}}
-    (contests.FOLDER / "old.json").write_text(json.dumps(kept))
+    here = {"cpu": record.machine()["cpu"]}
+    (contests.FOLDER / "old.json").write_text(json.dumps(kept | here))
     assert contest("old", [gone], rounds=1).rounds == {"gone": [{}]}
 
 
 def test_contestants_that_are_called_otherwise_begin_anew():
     contest("count", [counter("a", 1)], rounds=2)
     assert contest("count", [counter("a", 5)], rounds=1).rounds == {"a": [{"speed": 10.0}]}
+
+
+def test_rounds_of_another_machine_are_not_gone_on_with(monkeypatch):
+    contest("count", [counter("a", 1)], rounds=2)
+    monkeypatch.setattr(record, "machine", lambda: {"cpu": "another"})
+    assert len(contest("count", [counter("a", 1)], rounds=1).rounds["a"]) == 1
+
+
+def test_what_went_on_at_another_commit_tells_both(monkeypatch):
+    for commit, rounds in (("abc", 1), ("abc", 2), ("def+", 3)):
+        monkeypatch.setattr(record, "commit", lambda commit=commit: commit)
+        outcome = contest("count", [counter("a", 1)], rounds=rounds)
+    monkeypatch.setattr(record, "commit", lambda: "another, at which nothing is played")
+    assert contest("count", [counter("a", 1)], rounds=3).commits == ["abc", "def+"]
+    assert outcome.commits == ["abc", "def+"]
 
 
 def test_what_is_forgotten_begins_anew():

@@ -40,6 +40,7 @@ def test_the_result_has_the_rounds_and_the_comparisons_of_all_heats(folder):
     assert [row["ratio"]["median"] for row in told["comparisons"]] == [2.0, 3.0]
     recorded = json.loads((folder / "both.json").read_text())
     assert recorded["model"] == "tiny" and recorded["rounds"] == told["rounds"]
+    assert recorded["commit"] == ", ".join(recorded["commits"]) and len(recorded["commits"]) == 1
     forget_all("both", heats)
     assert not list(contests.FOLDER.glob("*.json"))
 

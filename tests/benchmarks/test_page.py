@@ -41,7 +41,7 @@ def test_the_page_and_its_plots_are_those_of_the_results():
 def test_a_goal_without_a_result_says_so():
     page, plots = render({})
     sections = page.split("\n## ")[1:]
-    assert len(sections) == len(GOALS) + 5
+    assert len(sections) == len(GOALS) + 7
     assert all(NOT_YET in section for section in sections) and not plots
 
 
@@ -94,6 +94,45 @@ def test_memory_says_in_what_dtype_steps_were_taken():
     page, _ = render({("memory", "smollm2-135m"): training_run() | {"dtype": "fp32"}})
     assert "smollm2-135m: Weights are those of bases loaded in bf16." in page
     assert "in fp32 (the classic script in fp32)" in page
+
+
+def test_what_was_tried_is_shown_with_its_ratio_memory_and_what_became_of_it():
+    turn = {"speed": 2.0, "peak_bytes": 300 << 20}
+    rounds = {"as-it-is": [turn], "4bit": [turn | {"speed": 1.0, "peak_bytes": 200 << 20}]}
+    wanted = Comparison(0, "4bit", "as-it-is", "speed", "examples/s")
+    figures = RUN | {
+        "model": "smollm2-135m",
+        "dtype": "fp32",
+        "without": ["jemalloc"],
+        "comparisons": conclude(Outcome({}, rounds), [wanted]),
+        "rounds": {"weights": rounds},
+        "about": {"4bit": {"weight_bytes": 100 << 20, "versions": {}}},
+    }
+    page, _ = render({("tried", "smollm2-135m"): figures})
+    row = "| 4bit | as-it-is | 1.00 | 2.00 | **0.500** | 0.500 to 0.500 (1) | 100 | 200 |"
+    assert f"{row} `quantization: 4bit` |" in page
+    assert "smollm2-135m, fp32. Not tried on that machine: jemalloc." in page
+
+
+def test_ways_of_answering_are_shown_with_accuracy_and_equal_answers():
+    ways = ("dequantised", "not-quantised", "dequantised-alone", "transformers-alone")
+    rounds = {way: [{"speed": 4.0, "peak_bytes": 3 << 20}] for way in ways}
+    rounds["not-quantised"] = [{"speed": 2.0, "peak_bytes": 5 << 20}]
+    same = {way: {"equal": 3, "of": 4} for way in ways}
+    said = {"asked": 4, "right": 2, "invalid": 1, "equal": same}
+    wanted = [Comparison(0, "dequantised", way, "speed", "requests/s") for way in ways]
+    figures = RUN | {
+        "model": "smollm2-135m",
+        "dtype": "fp32",
+        "comparisons": conclude(Outcome({}, rounds), wanted),
+        "answers": dict.fromkeys(ways, said),
+        "rounds": rounds,
+        "about": {way: {"weight_bytes": 9 << 20, "versions": {}} for way in ways},
+    }
+    page, _ = render({("quantised", "smollm2-135m"): figures})
+    costs = "2.00 | **2.00** | 2.00 to 2.00 (1) | 9.00 | 5.00"
+    answers = "50.0% of 4 | 25.0% | 75.0% of 4 | 75.0% of 4 | 75.0% of 4"
+    assert f"| not-quantised | {costs} | {answers} |" in page
 
 
 def test_growth_becomes_plots_of_time_and_of_memory():

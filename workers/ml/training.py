@@ -106,7 +106,7 @@ class Training:
             world=self.world,
         )
 
-    def _keep_lower_states(self) -> None:
+    def keep_lower_states(self) -> None:
         """Where only the last layers are adapted, and there is room, the others run once. A resumed
         run does as it did at first, in groups of the same size: to the last bit."""
         plan, size = self.plan, 0 if self.world.sharded else self.plan.lower_cache
@@ -134,7 +134,7 @@ class Training:
 
     def run(self) -> dict[str, Any]:
         memory.forget_peak(self.device)
-        self._keep_lower_states()
+        self.keep_lower_states()
         self.healing.tell(fitted=None)
         while self.position.step < self.total_steps and not self._worsening():
             self._stop_if_asked()

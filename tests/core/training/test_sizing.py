@@ -56,7 +56,7 @@ def test_what_fits_and_what_failed_before_are_told_by_the_estimate():
 
 
 RESULTS = Path(__file__).parents[3] / "benchmarks/results/training-memory-smollm2-135m.json"
-MEASURED = json.loads(RESULTS.read_text())
+MEASURED = json.loads(RESULTS.read_text())["settings"]
 
 MEASURED_CONFIG = SimpleNamespace(
     hidden_size=576,
