@@ -13,6 +13,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from workers.ml.packing import Example, Group, common_prefix, families
+from workers.ml.quantization import evaluation
 
 FREE_SHARE = 0.2  # of the free memory that may hold what the lower layers give
 TOLERANCE = 1e-3  # of the largest number: the products are the same, so all but rounding is a fault
@@ -69,7 +70,8 @@ class LowerStates:
     @torch.no_grad()
     def fill(self, group: Group) -> None:
         """Runs the lower layers on a group and keeps what comes out."""
-        with self._layers(self.layers[: self.first]), self._without_norm():
+        lower = self._layers(self.layers[: self.first])
+        with evaluation(self.decoder), lower, self._without_norm():
             states = self.decoder(
                 input_ids=group.input_ids,
                 position_ids=group.position_ids,
@@ -89,12 +91,10 @@ class LowerStates:
         """Tries a filled group out; Indivisible unless the upper layers make of it what the whole
         decoder does. Some architectures scale whatever comes in, or know a layer by its number."""
         rest = {"position_ids": group.position_ids, "layout": group.layout, "use_cache": False}
-        training = self.decoder.training
-        self.decoder.eval()
-        whole = self.decoder(input_ids=group.input_ids, **rest).last_hidden_state
-        with self.upper_layers():
-            apart = self.decoder(inputs_embeds=self.row(group), **rest).last_hidden_state
-        self.decoder.train(training)
+        with evaluation(self.decoder):
+            whole = self.decoder(input_ids=group.input_ids, **rest).last_hidden_state
+            with self.upper_layers():
+                apart = self.decoder(inputs_embeds=self.row(group), **rest).last_hidden_state
         whole, apart = (states[0, group.label_positions] for states in (whole, apart))
         if (whole - apart).abs().max() > TOLERANCE * whole.abs().max():
             raise Indivisible("this architecture's upper layers can't be run apart")

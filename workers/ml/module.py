@@ -18,6 +18,7 @@ from workers.ml import attention
 from workers.ml.loss import HeadLoss, is_head_plain
 from workers.ml.lower import LowerStates
 from workers.ml.packing import Example, Group, pack
+from workers.ml.quantization import evaluation
 
 # Of the trial of `require_apart`: tokens of an example, few enough that none is padded, and how
 # much of the largest state may be rounding.
@@ -56,11 +57,8 @@ class TrainingModule(nn.Module):
         """Tries two examples in one row, the first with other tokens too. JobFailure (config) where
         what is computed for the second follows: layers that are no attention (convolutions, a
         state that goes on) read a row as one text, and it would learn from its neighbours."""
-        training = self.model.training
-        self.model.eval()
-        with _rows_by_themselves(self.model):
+        with evaluation(self.model), _rows_by_themselves(self.model):
             one, other = (self._second_of_two(first, device) for first in (0, LENGTH))
-        self.model.train(training)
         if (one - other).abs().max() > TOLERANCE * one.abs().max():
             kind = self._causal_model().config.model_type
             raise JobFailure(

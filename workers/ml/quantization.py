@@ -3,6 +3,8 @@
 Knows linear layers one by one; no adapter and no job.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -71,6 +73,23 @@ def dense_weight(layer: nn.Linear, dtype: torch.dtype) -> Tensor:
 
         return dequantize_4bit(weight.data, weight.quant_state).to(dtype)
     return weight if weight.dtype == dtype else weight.to(dtype)
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but for 8-bit layers, which compute as in training: on a CPU bitsandbytes
+    quantises activations too in evaluation mode, and that is another model than the trained one."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    for module in model.modules():
+        if kind_of(module) == "8bit":
+            module.train()
+    try:
+        yield
+    finally:
+        model.eval()
+        for module in training:
+            module.training = True
 
 
 def row_scales(layer: nn.Linear) -> Tensor:

@@ -38,6 +38,7 @@ from workers.ml.optimisation import make_optimizer, make_schedule, prepare_scale
 from workers.ml.packing import Example, Group, groups_of, pack
 from workers.ml.parallel import ALONE, World
 from workers.ml.plan import Plan, Reporter
+from workers.ml.quantization import evaluation
 
 
 class Training:
@@ -275,11 +276,11 @@ class Training:
         keeps the adapter if its loss is the least."""
         if not self.validation:
             return {}
-        self.module.eval()
         share = self.world.share(self.validation)
-        done = self.healing.run(
-            lambda: self._judge(share), examples=len(share), step=self.position.step
-        )
+        with evaluation(self.module):
+            done = self.healing.run(
+                lambda: self._judge(share), examples=len(share), step=self.position.step
+            )
         total, hits, labels = self.world.sum(*done)
         mean = total / labels
         self._require_finite("validation loss", mean)
