@@ -7,6 +7,7 @@ for each token of an answer. A change that computes more fails here.
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny_model import build_tiny_model
 from tests.workers.ml.warming import warm
@@ -43,9 +44,32 @@ class Work:
             hook.remove()
 
 
+class Copies(TorchDispatchMode):
+    """Bytes that torch's calls write which compute nothing: copies, casts, parts put together."""
+
+    CALLS = ("cat", "clone", "copy_", "_to_copy", "index_select", "index", "index_copy_", "repeat")
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name in self.CALLS:
+            written = args[3] if name == "index_copy_" else out
+            self.bytes += written.nbytes
+        return out
+
+
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return load_base(build_tiny_model(tmp_path_factory.mktemp("tiny")), precision="fp32")
+def tiny_dir(tmp_path_factory):
+    return build_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_dir):
+    return load_base(tiny_dir, precision="fp32")
 
 
 @pytest.fixture
@@ -114,6 +138,26 @@ def test_rows_are_copied_only_into_places_that_were_left(engine, tiny):
     list(engine.generate(requests()))
     position = bytes_per_position(tiny.model.config, torch.float32)
     assert engine.counts.copied_bytes == (OWN + 1) * position
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_decode_step_copies_nothing_of_a_prefix(tiny_dir, precision):
+    """Behind one of ten times as many tokens it writes the same bytes."""
+    loaded = load_base(tiny_dir, precision=precision)
+    found = []
+    for length in (PREFIX, 10 * PREFIX):
+        engine = Engine(loaded)
+        engine.endings.tokens, engine.drafting_rows = set(), 0
+        shared = [10 + n % 300 for n in range(length)]
+        for number in range(4):
+            prompt = [*shared, 100 + number, 101]
+            engine.submit(Request(number, prompt, Sampling(max_new_tokens=9), shared=length))
+        for _ in range(3):
+            engine.step()  # all have entered
+        with Copies() as copies:
+            engine.step()
+        found.append(copies.bytes)
+    assert found[0] == found[1] > 0
 
 
 def test_a_prefix_is_held_once_and_rows_hold_their_own_tokens(engine, tiny):
