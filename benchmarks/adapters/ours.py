@@ -1,7 +1,7 @@
 """Contestant: Tuneyard's engine, the questions of a turn dealt out over its adapters in turn.
 
-Told as JSON: model, adapters (folders), keep (the engine, with the adapters and prefixes that it
-holds, from turn to turn), prompts, quantization, precision, batch, max_new_tokens, threads.
+Told as `benchmarks.inference.told` has it, and adapters (folders), keep (the engine, with the
+adapters and prefixes that it holds, from turn to turn).
 """
 
 import json
@@ -12,23 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inference.material import read_prompts
+from benchmarks.inference.told import load
 from benchmarks.peers.turns import Turns
 
 
 def main() -> None:
-    import torch
-
-    from workers.ml.loading import load_base
+    from workers.ml.generation import Request
     from workers.ml.prefixes import common_prefix
-    from workers.ml.rows import Request
     from workers.ml.sampling import Sampling
 
     turns = Turns()
     told = json.loads(sys.argv[1])
-    torch.set_num_threads(told["threads"])
-    loaded = load_base(
-        Path(told["model"]), quantization=told["quantization"], precision=told["precision"]
-    )
+    loaded = load(told | {"adapter": None})  # the engine loads each itself
     every = read_prompts(Path(told["prompts"]))
     prompts, common = cycle(every), common_prefix(every)
     sampling = Sampling(max_new_tokens=told["max_new_tokens"])

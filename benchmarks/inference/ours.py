@@ -1,7 +1,7 @@
 """Contestant: Tuneyard's engine, a batch of questions a turn. It stays from turn to turn, as the
 peers' engines do, but computes the prefix in each.
 
-Told as JSON: model, adapter (or none), prompts, quantization, batch, max_new_tokens, threads.
+Told as `benchmarks.inference.told` has it.
 """
 
 import json
@@ -11,25 +11,18 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from benchmarks.inference.material import read_prompts
+from benchmarks.inference.told import load
 from benchmarks.peers.turns import Turns
 
 
 def main() -> None:
-    import torch
-
     from workers.ml.engine import Engine
-    from workers.ml.loading import load_adapter, load_base
-    from workers.ml.rows import Request
+    from workers.ml.generation import Request
     from workers.ml.sampling import Sampling
 
     turns = Turns()
     told = json.loads(sys.argv[1])
-    torch.set_num_threads(told["threads"])
-    loaded = load_base(
-        Path(told["model"]), quantization=told["quantization"], precision=told["precision"]
-    )
-    if told["adapter"]:
-        loaded = load_adapter(loaded, Path(told["adapter"]))
+    loaded = load(told)
     prompts = cycle(read_prompts(Path(told["prompts"])))
     sampling = Sampling(max_new_tokens=told["max_new_tokens"])
     engine = Engine(loaded)

@@ -19,7 +19,9 @@ def main():
     settings = told()
     model = load(settings)
     every = read_prompts(Path(settings["prompts"]))
-    prompts = cycle(enumerate(every))
+    file = Path(settings["answers"])
+    answered = len(file.read_bytes().splitlines()) if file.exists() else 0
+    prompts = islice(cycle(enumerate(every)), answered, None)  # a contest may go on
     warm = prefilled(model, every) if settings["warm"] else None
     options = {
         "max_new_tokens": settings["max_new_tokens"],
@@ -30,7 +32,7 @@ def main():
     if settings["lookup"]:
         options["prompt_lookup_num_tokens"] = settings["lookup"]
     turns.ready("torch", "transformers", "peft", "bitsandbytes")
-    with Path(settings["answers"]).open("a", encoding="utf-8") as answers:
+    with file.open("a", encoding="utf-8") as answers:
         while turns.wait():
             tokens, began = 0, time.perf_counter()
             asked = list(islice(prompts, settings["batch"]))

@@ -1,48 +1,41 @@
 """Contestant: Tuneyard's engine, a batch of questions a turn, whose linear layers compute in one of
 several ways.
 
-Told as `benchmarks.inference.ours`, and `answers` (a file for the tokens of each), `max_rows`, and
-`threshold`: that of bitsandbytes' own int8 products, above which a column of the activations is
+Told as `benchmarks.inference.told` has it, and answers (a file for the tokens of each), max_rows,
+and threshold: that of bitsandbytes' own int8 products, above which a column of the activations is
 multiplied apart (0: none is); none of them where it is null.
 """
 
 import json
 import sys
 import time
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 
-from benchmarks.inference.material import read_prompts
+from benchmarks.inference.told import keep, load, prompts_behind
 from benchmarks.peers.turns import Turns
 
 
 def main() -> None:
-    import torch
-
     from workers.ml import inference, memory
     from workers.ml.engine import Engine
-    from workers.ml.loading import load_adapter, load_base
-    from workers.ml.rows import Request
+    from workers.ml.generation import Request
     from workers.ml.sampling import Sampling
 
     turns = Turns()
     told = json.loads(sys.argv[1])
-    torch.set_num_threads(told["threads"])
-    loaded = load_base(
-        Path(told["model"]), quantization=told["quantization"], precision=told["precision"]
-    )
-    if told["adapter"]:
-        loaded = load_adapter(loaded, Path(told["adapter"]))
+    loaded = load(told)
     if told["threshold"] is not None:
         inference.products = lambda model: {}  # each layer's own forward
         for layer in loaded.model.modules():
             if hasattr(layer, "state") and hasattr(layer.state, "threshold"):
                 layer.state.threshold = told["threshold"]
-    prompts = cycle(enumerate(read_prompts(Path(told["prompts"]))))
+    file = Path(told["answers"])
+    prompts = prompts_behind(told, file)
     sampling = Sampling(max_new_tokens=told["max_new_tokens"])
     engine = Engine(loaded, max_rows=told["max_rows"])
     turns.ready("torch", "transformers", "peft", "bitsandbytes", weight_bytes=loaded.weight_bytes)
-    with Path(told["answers"]).open("a", encoding="utf-8") as answers:
+    with file.open("a", encoding="utf-8") as answers:
         while turns.wait():
             batch = list(islice(prompts, told["batch"]))
             began = time.perf_counter()
@@ -50,7 +43,7 @@ def main() -> None:
             done = list(engine.generate(Request(i, prompt, sampling) for i, prompt in batch))
             seconds = time.perf_counter() - began
             for one in done:
-                print(json.dumps([one.id, one.token_ids]), file=answers, flush=True)
+                keep(one.id, one.token_ids, answers)
             turns.answer(
                 requests_per_second=len(done) / seconds, peak_bytes=memory.peak(loaded.device)
             )
