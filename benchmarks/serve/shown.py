@@ -13,6 +13,7 @@ HEAD += ("s to the first token",)
 def section(figures: dict[str, Any]) -> str:
     """What clients saw, what a first token costs over HTTP, and one question for SQL."""
     sql = figures["sql"]
+    met = "met" if within(sql) else "not met"
     load, cores = figures["conditions"]["load_average"], figures["conditions"]["cores"]
     rows = [("model", *COLUMNS), *((figures["model"], *cells(r)) for r in figures["comparisons"])]
     return "\n\n".join(
@@ -21,10 +22,15 @@ def section(figures: dict[str, Any]) -> str:
             table(figures["levels"]),
             markdown(rows),
             f"`POST /v1/sql`, one at a time, {sql['requests']} questions: {spread(sql['seconds'])} "
-            f"s (50th, 95th, 99th percentile; aim: under {sql['aim']:g} s), "
-            f"{sql['executes']} of them with SQL that runs.",
+            f"s (50th, 95th, 99th percentile), {sql['executes']} of them with SQL that runs. "
+            f"Goal 9's aim, the 50th under {sql['aim']:g} s, is {met}.",
         )
     )
+
+
+def within(sql: dict[str, Any]) -> bool:
+    """Half of the questions, at least, are answered as fast as they should be."""
+    return bool(sql["seconds"]) and sql["seconds"]["p50"] < sql["aim"]
 
 
 def table(levels: list[dict[str, Any]]) -> str:

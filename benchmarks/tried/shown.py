@@ -26,7 +26,8 @@ ABOUT = """\
 Optimizer steps of 16 examples in 8 bit with a LoRA on all layers (goals 1 to 3), in turns with the
 same step with one thing otherwise: `python -m benchmarks.tried`. The peak is that of the process,
 loading included. `two-thirds` is what `lora.layers: auto` adapts on a CPU, and `two-thirds-kept`
-has what comes out of the layers below, computed once for all epochs."""
+has what comes out of the layers below, computed once for all epochs. `fp32` is tried where the CPU
+computes in bf16."""
 
 
 def table(figures: dict[str, Any]) -> str:

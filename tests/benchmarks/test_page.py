@@ -202,6 +202,9 @@ def test_a_load_test_is_shown_as_a_table_and_plots():
     assert "| 8 | 60 | 0 | 16.0 | 50.0 | 1.25 / 2.50 / 3.75 | 0.100 / 0.200 / 0.300 |" in page
     assert "| smollm2-135m | http | engine | ms | 12.0 | 10.0 | **1.20** |" in page
     assert "| 32 | 60 | 0 | 2.00 | 50.0 | 1.25 / 2.50 / 3.75 | no answer |" in page
+    assert "the 50th under 1 s, is not met." in page
+    figures["sql"]["seconds"] = {"p50": 0.9, "p95": 1.5, "p99": 1.6}
+    assert "the 50th under 1 s, is met." in render({("serve", "smollm2-135m"): figures})[0]
     assert set(plots) == {"serve-latency-smollm2-135m.svg", "serve-throughput-smollm2-135m.svg"}
 
 
