@@ -9,8 +9,8 @@
 #   make chaos   every fault, then ten minutes of random ones; SEED=…
 #   make bench   all of benchmarks/ against peers, MINUTES=… at most; or one: bench-training,
 #                bench-tried, bench-memory, bench-inference, bench-quantised, bench-adapters,
-#                bench-latency, bench-growth, bench-accuracy, bench-serve, bench-queue, bench-api;
-#                bench-page writes docs/performance.md from what is there
+#                bench-latency, bench-profiles, bench-growth, bench-accuracy, bench-serve,
+#                bench-queue, bench-api; bench-page writes docs/performance.md from what is there
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m
@@ -23,7 +23,7 @@ export PYTHONUTF8 := 1
 INSTALLED := $(VENV)/.installed
 
 .PHONY: setup demo demo-short up test lint proof fuzz gpu-check chaos chaos-setup
-BENCHES := training tried memory inference quantised adapters latency growth accuracy serve
+BENCHES := training tried memory inference quantised adapters latency profiles growth accuracy serve
 .PHONY: bench bench-data bench-queue bench-api bench-page $(BENCHES:%=bench-%)
 .DELETE_ON_ERROR:
 

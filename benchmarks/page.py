@@ -17,6 +17,7 @@ from benchmarks.api import shown as api
 from benchmarks.comparison import COLUMNS, cells, markdown
 from benchmarks.growth.axes import PEER_PREFIX
 from benchmarks.growth.plots import plots as growth_plots
+from benchmarks.profiles import shown as profiles
 from benchmarks.quantised import shown as quantised
 from benchmarks.serve import shown as serve
 from benchmarks.tried import shown as tried
@@ -25,8 +26,8 @@ Found = Mapping[tuple[str, str], dict[str, Any]]  # by benchmark and model, or d
 DOCS = Path(__file__).parent.parent / "docs"
 MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b")
 BENCHES = (
-    *("training", "tried", "memory", "inference", "quantised", "adapters", "latency", "growth"),
-    *("accuracy", "serve"),
+    *("training", "tried", "memory", "inference", "quantised", "adapters", "latency", "profiles"),
+    *("growth", "accuracy", "serve"),
 )
 DATABASES = ("sqlite", "postgresql")
 GOALS = {
@@ -121,6 +122,7 @@ def render(found: Found) -> tuple[str, dict[str, str]]:
     parts = [HEAD.format(names=", ".join(f"`{bench}`" for bench in (*BENCHES, "api")))]
     for goal, (title, bench) in GOALS.items():
         parts.append(f"## {goal}. {title}\n\n{goal_section(found, goal, bench)}\n")
+    parts.append(f"## Where the time goes\n\n{shown(found, 'profiles', profiles)}\n")
     parts.append(f"## What was tried for a training step\n\n{shown(found, 'tried', tried)}\n")
     title = "How a model in 8 bit may answer"
     parts.append(f"## {title}\n\n{shown(found, 'quantised', quantised)}\n")
