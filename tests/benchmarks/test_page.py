@@ -9,6 +9,7 @@ from benchmarks.accuracy.bootstrap import difference
 from benchmarks.comparison import Comparison, conclude
 from benchmarks.contest import Outcome
 from benchmarks.page import DOCS, GOALS, NOT_YET, render, results
+from benchmarks.profiles.kinds import ATTENTION, KINDS
 from benchmarks.serve.load import percentiles
 
 RUN = {
@@ -41,7 +42,7 @@ def test_the_page_and_its_plots_are_those_of_the_results():
 def test_a_goal_without_a_result_says_so():
     page, plots = render({})
     sections = page.split("\n## ")[1:]
-    assert len(sections) == len(GOALS) + 7
+    assert len(sections) == len(GOALS) + 8
     assert all(NOT_YET in section for section in sections) and not plots
 
 
@@ -212,3 +213,13 @@ def test_a_percentile_is_what_somebody_waited():
     assert percentiles([0.1 * n for n in range(1, 101)]) == {"p50": 5.0, "p95": 9.5, "p99": 9.9}
     assert percentiles([3.0]) == {"p50": 3.0, "p95": 3.0, "p99": 3.0}
     assert percentiles([]) is None
+
+
+def test_where_the_time_goes_is_shown_in_shares_of_the_profiled_seconds():
+    turns = [{"plain_seconds": 2.0, "seconds": s} | dict.fromkeys(KINDS, 0.0) for s in (4.0, 5.0)]
+    for turn in turns:
+        turn |= {ATTENTION: turn["seconds"] / 4}
+    rounds = {"training": {"step-8bit": turns}}
+    figures = RUN | {"model": "smollm2-135m", "dtype": "fp32", "rounds": rounds}
+    page, _ = render({("profiles", "smollm2-135m"): figures})
+    assert "| step-8bit (2) | 2.00 | 4.50 |  |  | 25% |" in page
