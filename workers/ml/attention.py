@@ -25,7 +25,8 @@ from workers.ml.packing import Layout
 NAME = "tuneyard_packed"
 BLOCK = 128  # tokens
 # What some models' attention adds; none of it can be left out silently.
-UNSUPPORTED = ("attention_mask", "dropout", "softcap", "s_aux", "position_bias")
+ADDITIONS = ("softcap", "s_aux", "position_bias")
+UNSUPPORTED = ("attention_mask", "dropout", *ADDITIONS)
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 

@@ -15,12 +15,11 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from core.errors import JobFailure
+from workers.ml.attention import ADDITIONS
 from workers.ml.cache import Prefix, PrefixGroup, RowCache
 from workers.ml.grouping import Padded
 
 NAME = "tuneyard_rows"
-# What some models' attention adds; none of it can be left out silently.
-UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 # Stands for minus infinity: a part of which nothing is visible still has a (vanishing) weight.
 HIDDEN = -1e30
 # Of plain attention's block: 32 heads over 8,192 keys take 0.5 GB of float32, not 8.
@@ -84,7 +83,7 @@ def rows_attention(
     **kwargs,
 ) -> tuple[Tensor, None]:
     """query [1, H, T, D], key and value [1, Hkv, T, D], already in the cache -> [1, T, H, D]."""
-    if odd := [name for name in UNSUPPORTED if kwargs.get(name) is not None]:
+    if odd := [name for name in ADDITIONS if kwargs.get(name) is not None]:
         raise JobFailure("config", f"the model's attention uses {odd[0]}, which is not supported")
     window = kwargs.get("sliding_window")
     window = window if window and step.reach > window else None
