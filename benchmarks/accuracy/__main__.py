@@ -3,11 +3,12 @@
     python -m benchmarks.accuracy FOLDER [--model NAME] [--seeds 3] [--splits test,strict]
                                          [--epochs E] [--minutes M]
 
-Ours on an 8-bit base and on one that is not quantised, TRL at equal epochs, and the base asked with
-no and with three examples; `strict` is the split in which no query's template occurs in training. A
-finished cell is kept (.tuneyard/bench/accuracy) and told at once, so the same command goes on;
-`--minutes`: no cell begins later; `--epochs`: not as many as the product chooses. Writes for each
-split benchmarks/results/accuracy-NAME-SPLIT.json, or accuracy-NAME-SPLIT-E-epochs.json.
+Ours on an 8-bit base and on one that is not quantised; TRL, the script of tutorials and plain PEFT
+at equal epochs; the base asked with no and with three examples. `strict` is the split in which no
+query's template occurs in training. A finished cell is kept (.tuneyard/bench/accuracy) and told at
+once, so the same command goes on; `--minutes`: no cell begins later; `--epochs`: not as many as the
+product chooses. Writes for each split benchmarks/results/accuracy-NAME-SPLIT.json, or
+accuracy-NAME-SPLIT-E-epochs.json.
 """
 
 import argparse

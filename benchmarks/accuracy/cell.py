@@ -3,8 +3,8 @@
     python -m benchmarks.accuracy.cell JSON
 
 Told: folder (of the cell), data (GeoQuery's), model, split, method, seed, quantization, epochs.
-Trains and evaluates with the recipes of a job; TRL's adapter is asked as ours is. A training that
-was stopped goes on from its last checkpoint. Leaves `rows.json`.
+Trains and evaluates with the recipes of a job; a peer's adapter is asked as ours is. A training
+that was stopped goes on from its last checkpoint. Leaves `rows.json`.
 """
 
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
+from benchmarks.accuracy.cells import OURS, PEERS
 from benchmarks.accuracy.material import beginning, make_dataset, three_shot_schema
 from benchmarks.calling import peer
 from cli.platform.leash import dies_with
@@ -33,10 +34,10 @@ def main() -> None:
         "dataset": make_dataset(Path(told["data"]), folder / "dataset", told["split"]),
         "database": Path(told["data"]) / "db.sqlite",
     }
-    if told["method"].startswith("ours"):
+    if told["method"] in OURS:
         inputs["adapter"] = train(told, inputs, folder)
-    elif told["method"].startswith("trl"):
-        inputs["adapter"] = train_trl(told, inputs, folder)
+    elif told["method"] in PEERS:
+        inputs["adapter"] = train_peer(told, inputs, folder)
     evaluate(told, inputs, folder)
 
 
@@ -59,20 +60,21 @@ def train(told: dict[str, Any], inputs: dict[str, Path], folder: Path) -> Path:
     return adapter
 
 
-def train_trl(told: dict[str, Any], inputs: dict[str, Path], folder: Path) -> Path:
+def train_peer(told: dict[str, Any], inputs: dict[str, Path], folder: Path) -> Path:
     """From the very adapter that ours begins with, on the same tokens, at the same rate."""
     adapter = folder / "adapter"
     if not (folder / "trained.json").exists():
         given = beginning(settings(told), inputs, folder / "beginning")
         checkpoints = folder / "train/checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
-        more = {"out": str(adapter), "checkpoints": str(checkpoints)}
+        name = told["method"].split("-")[0]
+        more = {"peer": name, "out": str(adapter), "checkpoints": str(checkpoints)}
         more["threads"] = len(os.sched_getaffinity(0))
-        trl = peer("trl", "hf", "trl_train.py", given | more)
+        training = peer(name, "hf", "to_the_end.py", given | more, tuned=name != "classic")
         subprocess.run(
-            trl.command,
+            training.command,
             check=True,
-            env=os.environ | trl.environment,
+            env=os.environ | training.environment,
             preexec_fn=dies_with(os.getpid()),
         )
         shutil.copy(folder / "beginning/prompt.json", adapter)

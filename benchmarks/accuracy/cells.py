@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # How the base model of a method is quantised; `full`: not at all, in the dtype of the machine.
-TRAINED = {"ours-8bit": "8bit", "ours-full": "none", "trl-full": "none"}
+OURS = {"ours-8bit": "8bit", "ours-full": "none"}
+PEERS = {"trl-full": "none", "classic-full": "none", "peft-8bit": "8bit"}
 BASE = ("base-zero-shot", "base-three-shot")
 SPLITS = {"test": "split", "strict": "query_split"}  # the field of a row that says where it is
 
@@ -23,13 +24,14 @@ class Cell:
 
     @property
     def quantization(self) -> str:
-        return TRAINED.get(self.method, "none")
+        return (OURS | PEERS).get(self.method, "none")
 
 
 def cells(split: str, seeds: int) -> Iterator[Cell]:
     """What is wanted most comes first: a stopped run leaves whole rows of the table."""
     for method in BASE:
         yield Cell(split, method, 0)
-    for seed in range(1, seeds + 1):
-        for method in TRAINED:
-            yield Cell(split, method, seed)
+    first, *others = PEERS
+    for methods in ((*OURS, first), others):
+        for seed in range(1, seeds + 1):
+            yield from (Cell(split, method, seed) for method in methods)

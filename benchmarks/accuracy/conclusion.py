@@ -14,6 +14,8 @@ PAIRS = (
     ("ours-8bit", "ours-full"),
     ("ours-8bit", "trl-full"),
     ("ours-full", "trl-full"),
+    ("ours-full", "classic-full"),
+    ("ours-8bit", "peft-8bit"),
     ("ours-8bit", "base-zero-shot"),
     ("ours-8bit", "base-three-shot"),
 )

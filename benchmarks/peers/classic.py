@@ -23,6 +23,13 @@ def padded(row):
     }
 
 
+def checkpointed():
+    return {
+        "gradient_checkpointing": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+    }
+
+
 def main():
     turns = Turns()
     settings = told()
@@ -34,8 +41,7 @@ def main():
         output_dir=tempfile.mkdtemp(),
         per_device_train_batch_size=4,
         gradient_accumulation_steps=settings["batch"] // 4,
-        gradient_checkpointing=True,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        **checkpointed(),
         num_train_epochs=EPOCHS,
         learning_rate=2e-4,
         bf16=settings["precision"] == "bf16",
@@ -58,4 +64,5 @@ def main():
     trainer.train()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -91,7 +91,7 @@ def test_a_cell_that_was_stopped_after_its_training_does_not_train_again(
     assert trained.stat().st_mtime_ns == before and (tmp_path / "cell/rows.json").exists()
 
 
-def test_trl_is_told_what_ours_resolves_and_begins_with_the_same_adapter(tmp_path, told, data):
+def test_a_peer_is_told_what_ours_resolves_and_begins_with_the_same_adapter(tmp_path, told, data):
     inputs = {"model": build_tiny_model(tmp_path / "m"), "dataset": None}
     inputs["dataset"] = make_dataset(data, tmp_path / "set", "test")
     given = beginning(cell.settings(told), inputs, tmp_path / "beginning")
@@ -104,8 +104,10 @@ def test_trl_is_told_what_ours_resolves_and_begins_with_the_same_adapter(tmp_pat
 def test_the_base_comes_first_and_each_seed_trains_every_method():
     wanted = list(cells("test", 2))
     assert wanted[0] == Cell("test", "base-zero-shot", 0)
-    assert [one.method for one in wanted].count("trl-full") == 2
-    assert len({one.name for one in wanted}) == len(wanted) == 8
+    for method in ("ours-8bit", "ours-full", "trl-full", "classic-full", "peft-8bit"):
+        assert [one.seed for one in wanted if one.method == method] == [1, 2]
+    assert len({one.name for one in wanted}) == len(wanted) == 12
+    assert wanted[-1].quantization == "8bit" and wanted[-2].quantization == "none"
 
 
 def leave(home, cell: Cell, *right: bool) -> None:
@@ -154,4 +156,4 @@ def test_when_time_is_up_it_says_what_is_missing_and_does_not_end_well(tmp_path,
             leave(accuracy.FOLDER / "tiny-auto", one, True)
     accuracy.main()
     recorded = json.loads((tmp_path / "results/accuracy-tiny-test.json").read_text())
-    assert len(recorded["accuracies"]) == 5 and recorded["commit"] == "def, abc"
+    assert len(recorded["accuracies"]) == 7 and recorded["commit"] == "def, abc"
