@@ -3,7 +3,8 @@ they are part of, else by their own names and shapes. Knows torch's names for op
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 BASE, ADAPTERS, ATTENTION = "base's products", "adapters' products", "attention"
@@ -28,35 +29,65 @@ PRODUCTS = {
 }
 
 
-def seconds_by_kind(
-    events: Iterable[Any], *, narrow: int, weights: Collection[tuple[int, ...]]
-) -> Counter[str]:
-    """Of `torch.profiler`'s events with shapes. `narrow`: no side of a base's product in training
-    is as small; `weights`: shapes of the base's matrices."""
-    found: Counter[str] = Counter()
+@dataclass(slots=True)
+class Span:
+    """A call: nanoseconds, the shapes of what it was given, those it is part of (`whole`) and what
+    of its time is its parts'."""
+
+    name: str
+    start: int
+    end: int
+    shapes: list[list[int]]
+    whole: "Span | None" = None
+    inner: int = 0
+
+
+def spans(events: Iterable[Any]) -> Iterator[Span]:
+    """Of Kineto's events, which come in no order; `torch.profiler`'s own list of them takes minutes
+    for a batch."""
+    calls: dict[int, list[Span]] = {}
     for event in events:
-        found[kind_of(event, narrow, weights)] += event.self_cpu_time_total / 1e6
+        start, name = event.start_ns(), event.name().split("#")[0].removesuffix("Backward")
+        one = Span(name, start, start + event.duration_ns(), event.shapes())
+        calls.setdefault(event.start_thread_id(), []).append(one)
+    for thread in calls.values():
+        open_: list[Span] = []
+        for one in sorted(thread, key=lambda call: (call.start, -call.end)):
+            while open_ and open_[-1].end <= one.start:
+                open_.pop()
+            if open_:
+                one.whole = open_[-1]
+                one.whole.inner += one.end - one.start
+            open_.append(one)
+        yield from thread
+
+
+def seconds_by_kind(
+    calls: Iterable[Span], *, narrow: int, weights: Collection[tuple[int, ...]]
+) -> Counter[str]:
+    """`narrow`: no side of a base's product in training is as small; `weights`: shapes of the
+    base's matrices."""
+    found: Counter[str] = Counter()
+    for call in calls:
+        found[kind_of(call, narrow, weights)] += (call.end - call.start - call.inner) / 1e9
     return found
 
 
-def kind_of(event: Any, narrow: int, weights: Collection[tuple[int, ...]]) -> str:
-    names = [*_names(event)]
+def kind_of(call: Span, narrow: int, weights: Collection[tuple[int, ...]]) -> str:
+    names = [*_names(call)]
     for name in names:
         if name in PARTS:
             return PARTS[name]
     in_node = any(name in LINEAR_NODES for name in names)
-    if event.name in PRODUCTS:
-        sides = [side for shape in event.input_shapes for side in shape]
+    if call.name in PRODUCTS:
+        sides = [side for shape in call.shapes for side in shape]
         return ADAPTERS if in_node and min(sides) <= narrow else BASE
-    return DENSE if in_node and _first(event.input_shapes) in weights else REST
+    first = tuple(call.shapes[0]) if call.shapes else ()
+    return DENSE if in_node and first in weights else REST
 
 
-def _names(event: Any) -> Iterator[str]:
+def _names(call: Span | None) -> Iterator[str]:
     """Its own and those of what it is part of, innermost first."""
-    while event is not None:
-        yield event.name.split("#")[0].removesuffix("Backward")
-        event = event.cpu_parent
-
-
-def _first(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    return tuple(shapes[0]) if shapes else ()
+    while call is not None:
+        yield call.name
+        call = call.whole

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.turns import Turns
-from benchmarks.profiles.kinds import ADAPTERS, ATTENTION, HEAD, KINDS, REST, seconds_by_kind
+from benchmarks.profiles.kinds import ADAPTERS, ATTENTION, HEAD, KINDS, REST, seconds_by_kind, spans
 
 Work = Callable[[], Any]
 # The narrow products of q, k, v are one: three times the rank. No base here is as narrow.
@@ -120,7 +120,8 @@ def profiled(work: Work, weights: Collection[tuple[int, ...]]) -> dict[str, floa
 
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
         seconds = timed(work)
-    kinds = seconds_by_kind(profiler.events(), narrow=NARROW, weights=weights)
+    calls = spans(profiler.profiler.kineto_results.events())
+    kinds = seconds_by_kind(calls, narrow=NARROW, weights=weights)
     kinds[REST] += seconds - kinds.total()  # what Python does beside torch
     return {"seconds": seconds} | {kind: kinds[kind] for kind in KINDS}
 
