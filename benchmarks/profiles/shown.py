@@ -9,9 +9,10 @@ from benchmarks.profiles.kinds import KINDS
 ABOUT = """\
 A step of 16 examples with a LoRA on all layers (goals 1 to 3), and a batch of 64 questions over one
 adapter and over 16, with their prefixes warm (goal 8), by torch's profiler:
-`python -m benchmarks.profiles`. Shares are medians of the rounds'. The profiler takes time itself,
-with small calls most: seconds are without and with it. `rest` is what stands between (rotation,
-gate, sums, copies), the choice of tokens, and Python."""
+`python -m benchmarks.profiles`. Of a batch every eighth step of the engine is profiled. Seconds are
+those without and with the profiler, which takes time itself, with small calls most. Shares are
+medians of the rounds'. `rest` is what stands between (rotation, gate, sums, copies, a batch's norms
+and choice of tokens) and Python."""
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -2,22 +2,26 @@
 under torch's profiler.
 
 Told as `benchmarks.training.ours`; or, with `adapters` (folders), as `benchmarks.adapters.ours`.
-Answers with the seconds of both, and those of the second by kind (`benchmarks.profiles.kinds`).
+Answers with the seconds of the first, and those of the second by kind
+(`benchmarks.profiles.kinds`): of an engine's steps every eighth, or its calls would take more
+memory than there is.
 """
 
 import json
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable
 from functools import wraps
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.turns import Turns
-from benchmarks.profiles.kinds import ADAPTERS, ATTENTION, HEAD, KINDS, REST, seconds_by_kind, spans
+from benchmarks.profiles.kinds import ADAPTERS, ATTENTION, HEAD, KINDS, seconds_by_kind, spans
 
 Work = Callable[[], Any]
+EVERY = 8
 # The narrow products of q, k, v are one: three times the rank. No base here is as narrow.
 NARROW = 64
 
@@ -25,16 +29,53 @@ NARROW = 64
 def main() -> None:
     turns = Turns()
     told = json.loads(sys.argv[1])
-    model, work = batches(told) if "adapters" in told else steps(told)
-    weights = shapes(model)
+    sample, work = batches(told) if "adapters" in told else steps(told)
     turns.ready("torch", "transformers", "peft", "bitsandbytes")
     while turns.wait():
-        plain = timed(work())
-        turns.answer(plain_seconds=plain, **profiled(work(), weights))
+        once, again = work(), work()
+        began = time.perf_counter()
+        once()
+        plain = time.perf_counter() - began
+        with sample:
+            again()
+        turns.answer(plain_seconds=plain, seconds=sample.kinds.total(), **sample.by_kind())
 
 
-def steps(told: dict[str, Any]) -> tuple[Any, Callable[[], Work]]:
-    """The model, and what gives the next optimizer step."""
+class Sample:
+    """Within it, one of `every` steps of a training or an engine is profiled. `model`: whose."""
+
+    def __init__(self, stepping: Any, model: Any, every: int) -> None:
+        self.kinds: Counter[str] = Counter()
+        self._step, self._every, self._weights = stepping.step, every, shapes(model)
+        self._calls, self._on = 0, False
+        stepping.step = self._one
+
+    def __enter__(self) -> None:
+        self.kinds, self._calls, self._on = Counter(), 0, True
+
+    def __exit__(self, *error: Any) -> None:
+        self._on = False
+
+    def by_kind(self) -> dict[str, float]:
+        """Seconds."""
+        return {kind: self.kinds[kind] for kind in KINDS}
+
+    def _one(self, *given: Any) -> Any:
+        self._calls += 1
+        if not self._on or self._calls % self._every:
+            return self._step(*given)
+        from torch.profiler import ProfilerActivity, profile, record_function
+
+        watched = profile(activities=[ProfilerActivity.CPU], record_shapes=True)
+        with watched as profiler, record_function("step"):  # Python's own time is this one's
+            result = self._step(*given)
+        calls = spans(profiler.profiler.kineto_results.events())
+        self.kinds += seconds_by_kind(calls, narrow=NARROW, weights=self._weights)
+        return result
+
+
+def steps(told: dict[str, Any]) -> tuple[Sample, Callable[[], Work]]:
+    """What profiles it, and what gives the next optimizer step."""
     from benchmarks.training.ours import build, in_batches
 
     training, _ = build(told)
@@ -44,11 +85,11 @@ def steps(told: dict[str, Any]) -> tuple[Any, Callable[[], Work]]:
         batch = next(order)
         return lambda: training.step(batch)
 
-    return training.model, step
+    return Sample(training, training.model, every=1), step
 
 
-def batches(told: dict[str, Any]) -> tuple[Any, Callable[[], Work]]:
-    """The model, and what gives the next questions, dealt out over the adapters."""
+def batches(told: dict[str, Any]) -> tuple[Sample, Callable[[], Work]]:
+    """What profiles it, and what gives the next questions, dealt out over the adapters."""
     from benchmarks.adapters.ours import make_engine, warm_up
     from benchmarks.inference.material import read_prompts
     from benchmarks.inference.told import load
@@ -72,7 +113,7 @@ def batches(told: dict[str, Any]) -> tuple[Any, Callable[[], Work]]:
         ]
         return lambda: list(engine.generate(requests))
 
-    return loaded.model, batch
+    return Sample(engine, loaded.model, EVERY), batch
 
 
 def mark(model: Any) -> None:
@@ -112,24 +153,6 @@ def shapes(model: Any) -> set[tuple[int, ...]]:
         for layer in model.modules()
         if isinstance(layer, nn.Linear)
     }
-
-
-def profiled(work: Work, weights: Collection[tuple[int, ...]]) -> dict[str, float]:
-    """Seconds, and of those by kind."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
-        seconds = timed(work)
-    calls = spans(profiler.profiler.kineto_results.events())
-    kinds = seconds_by_kind(calls, narrow=NARROW, weights=weights)
-    kinds[REST] += seconds - kinds.total()  # what Python does beside torch
-    return {"seconds": seconds} | {kind: kinds[kind] for kind in KINDS}
-
-
-def timed(work: Work) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":
