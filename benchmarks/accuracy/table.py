@@ -16,4 +16,4 @@ def table(figures: dict[str, Any]) -> str:
         value, low, high = (f"{100 * one[key]:+.1f}" for key in ("value", "low", "high"))
         seeds = ", ".join(map(str, one["seeds"]))
         gaps.append((one["ours"], one["peer"], seeds, value, f"{low} to {high}"))
-    return f"{markdown(rows)}\n\n{markdown(gaps)}"
+    return "\n\n".join(markdown(one) for one in (rows, gaps) if len(one) > 1)
